@@ -1,0 +1,1 @@
+"""Counterfoil: a self-hosted, non-custodial crypto invoicing and checkout server."""

@@ -1,0 +1,172 @@
+"""What an installation is made of, and how it is put together."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from counterfoil.app.secret_key import make_folder, open_vault
+from counterfoil.app.world import SystemClock, SystemEntropy
+from counterfoil.chains.simulator import SimulatorChain
+from counterfoil.channels.guard import Guard
+from counterfoil.channels.webhook import WebhookChannel
+from counterfoil.core.errors import SettingsError
+from counterfoil.core.ports import Chain, Channel, Clock, Entropy, RateSource, Store
+from counterfoil.db import loops
+from counterfoil.db.engine import Database, open_database
+from counterfoil.db.simulator import Ledger
+from counterfoil.db.vault import Vault
+from counterfoil.rates.fixed import FixedRates
+from counterfoil.services.context import Context, Methods
+from counterfoil.services.keys import Keyring
+from counterfoil.services.merchants import ensure_default
+from counterfoil.settings import NodeChain, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Everything that an installation is made of, put together."""
+
+    settings: Settings
+    clock: Clock
+    entropy: Entropy
+    database: Database
+    vault: Vault
+    context: Context
+    keyring: Keyring
+    sources: Sequence[RateSource]
+    channels: Mapping[str, Channel]
+
+    @property
+    def chains(self) -> Sequence[Chain]:
+        """The enabled chains."""
+        return tuple(self.context.methods.chains.values())
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, has_merchant: bool = True) -> AsyncIterator[Installation]:
+    """Open the database and put everything around it; close it all at the end.
+
+    SQLite is brought to this version's schema, PostgreSQL must be at it. With `has_merchant` the
+    first merchant is made where there is none. Raises SettingsError.
+    """
+    clock, entropy = SystemClock(), SystemEntropy()
+    async with AsyncExitStack() as stack:
+        database = open_store(settings)
+        if settings.sqlite_file is not None:
+            make_folder(settings.data)
+        await database.start()
+        stack.push_async_callback(database.close)
+        if settings.sqlite_file is not None:
+            await database.migrate()
+        else:
+            await database.check_schema()
+        vault = await open_vault(settings, database, entropy)
+        chains = build_chains(settings, database, clock)
+        channels = build_channels(settings)
+        for each in (*chains, *channels.values()):
+            stack.push_async_callback(each.close)
+        sources = build_sources(settings)
+        context = Context(
+            store=database,
+            methods=Methods(chains),
+            currencies=frozenset().union(*(source.currencies for source in sources)),
+            entropy=entropy,
+            checkout_url=checkout_url(settings),
+        )
+        if has_merchant:
+            await ensure_default(context, clock.now())
+        yield Installation(
+            settings=settings,
+            clock=clock,
+            entropy=entropy,
+            database=database,
+            vault=vault,
+            context=context,
+            keyring=Keyring(database),
+            sources=sources,
+            channels=channels,
+        )
+
+
+# --- the parts ---------------------------------------------------------------------------------
+
+
+def open_store(settings: Settings) -> Database:
+    """Return the database, not yet connected."""
+    return open_database(settings.database)
+
+
+def build_chains(settings: Settings, store: Store, clock: Clock) -> list[Chain]:
+    """Return the enabled chains; raises SettingsError that names the setting."""
+    chains: list[Chain] = [_node_chain(settings, each) for each in settings.chains]
+    chains.append(
+        SimulatorChain(
+            Ledger(store),
+            clock,
+            settings.simulator.confirmations,
+            settings.simulator.block_interval_s,
+        )
+    )
+    return chains
+
+
+def _node_chain(settings: Settings, chain: NodeChain) -> Chain:
+    # Deriving addresses takes libraries that are slow to load: only who needs them waits.
+    from counterfoil.chains.litecoin import litecoin  # noqa: PLC0415
+
+    try:
+        return litecoin(chain.network, chain.rpc, chain.confirmations, chain.explorer)
+    except SettingsError as error:
+        name = settings.name_of(f"chains.{chain.name}.rpc")
+        raise SettingsError(error.code, f"{name}: {error.message}") from None
+
+
+def build_sources(settings: Settings) -> list[RateSource]:
+    """Return where prices come from."""
+    return [FixedRates(settings.fixed_rates)]
+
+
+def build_channels(settings: Settings) -> dict[str, Channel]:
+    """Return the ways to tell merchants, by their kind."""
+    try:
+        webhook = WebhookChannel(Guard(settings.allow_hosts))
+    except SettingsError as error:
+        name = settings.name_of("webhooks.allow_hosts")
+        raise SettingsError(error.code, f"{name}: {error.message}") from None
+    return {webhook.kind: webhook}
+
+
+def base_url(settings: Settings) -> str:
+    """Return where this server is reached, as far as the settings tell."""
+    if settings.public_url is not None:
+        return settings.public_url
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104  # what is listened on is not where one connects to
+    return f"http://{f'[{host}]' if ':' in host.strip('[]') else host}:{settings.port}"
+
+
+def checkout_url(settings: Settings) -> str:
+    """Return where the pay pages are."""
+    return settings.checkout_url or base_url(settings)
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the database to this version's schema."""
+    if settings.sqlite_file is not None:
+        make_folder(settings.data)
+    database = open_store(settings)
+    await database.start()
+    try:
+        await database.migrate()
+        await database.check_schema()
+    finally:
+        await database.close()
+
+
+async def database_time(database: Database, now: int) -> int:
+    """Return the time of the database's server; SQLite has none, and answers `now`."""
+    return await database.read(lambda connection: loops.database_now(connection, now))
+
+
+async def list_chain_states(database: Database, names: Sequence[str]) -> list[loops.ChainState]:
+    """Return how chains stand, as far as the database knows them."""
+    return await database.read(lambda connection: loops.list_chains(connection, names))

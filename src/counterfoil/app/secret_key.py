@@ -1,0 +1,94 @@
+"""The data folder, and the secret key that seals what is secret in the database."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from counterfoil.core.errors import SettingsError
+from counterfoil.core.ports import Entropy
+from counterfoil.db import merchants
+from counterfoil.db.engine import Connection, Database
+from counterfoil.db.vault import Vault, make_key
+from counterfoil.settings import Settings, read_secret_key
+
+_FOLDER_MODE = 0o700
+_KEY_MODE = 0o600
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder of our own where there is none; raises SettingsError."""
+    try:
+        path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"The data folder {path} cannot be made: {error.strerror}."
+        raise SettingsError("no_data_folder", message) from None
+
+
+async def open_vault(settings: Settings, database: Database, entropy: Entropy) -> Vault:
+    """Return the vault under this database's secret key, which is made at the very first start.
+
+    Raises SettingsError where the key is another one, or is missing.
+    """
+    vault = await check_vault(settings, database) or Vault(_make_key_file(settings, entropy))
+
+    def ensure_check(connection: Connection) -> str:
+        known = merchants.get_key_check(connection)
+        if known is None:
+            known = vault.make_check()
+            merchants.set_key_check(connection, known)
+        return known
+
+    vault.decrypt(await database.write(ensure_check))
+    return vault
+
+
+async def check_vault(settings: Settings, database: Database | None) -> Vault | None:
+    """Return the vault as it can be opened now, None where the first start will make a key.
+
+    Without a database the key is looked at alone. Raises SettingsError where it is another one than
+    the database was made with, or is missing.
+    """
+    check = None if database is None else await database.read(merchants.get_key_check)
+    key = read_secret_key(settings)
+    if key is not None:
+        vault = Vault(key)
+        if check is not None:
+            vault.decrypt(check)
+        return vault
+    if check is not None:
+        message = (
+            "The secret key that this database was made with is missing. Put the file back to "
+            f"{settings.secret_key_file}, or set COUNTERFOIL_SECRET_KEY."
+        )
+        raise SettingsError("no_secret_key", message)
+    if settings.sqlite_file is None:
+        message = (
+            "On PostgreSQL the secret key must be given, and the same to every process: set "
+            "COUNTERFOIL_SECRET_KEY or COUNTERFOIL_SECRET_KEY_FILE. `counterfoil secret-key` "
+            "prints a new one."
+        )
+        raise SettingsError("no_secret_key", message)
+    return None
+
+
+def _make_key_file(settings: Settings, entropy: Entropy) -> str:
+    """Make the secret key's file, unless another process has just done so; return the key."""
+    make_folder(settings.data)
+    path = settings.secret_key_file
+    fresh = path.with_name(f"{path.name}.{entropy.token(4).hex()}")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _KEY_MODE)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{make_key()}\n")
+            file.flush()
+            os.fsync(descriptor)
+        # Unlike a rename, a link fails where the name is taken: the first one wins.
+        with suppress(FileExistsError):
+            path.hardlink_to(fresh)
+        fresh.unlink()
+    except OSError as error:
+        message = f"The secret key cannot be written to {path}: {error.strerror}."
+        raise SettingsError("secret_key_unwritable", message) from None
+    key = read_secret_key(settings)
+    assert key is not None, "it has just been written"  # noqa: S101
+    return key

@@ -1,0 +1,211 @@
+"""Serving: one process of an installation, from its lock to its last lease."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+
+from counterfoil.app.parts import Installation, base_url, opened
+from counterfoil.app.secret_key import make_folder
+from counterfoil.core.errors import SettingsError
+from counterfoil.core.ports import Entropy
+from counterfoil.services import rates, watching
+from counterfoil.services.watching import Watch
+from counterfoil.settings import Settings
+from counterfoil.workers import clock as expiry
+from counterfoil.workers import quoter, sweeper, watcher
+from counterfoil.workers.courier import Courier
+from counterfoil.workers.supervisor import Loop, Supervisor
+
+LOCK_FILE = "serve.lock"
+# How often a process without a sweeper writes down when keys were used.
+_NOTE_USE_EVERY_S = 60.0
+_BACKLOG = 2_048
+# How long requests that were begun may take to finish after a stop.
+_GRACE_S = 10
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def serving_alone(settings: Settings) -> Iterator[None]:
+    """Keep any second `serve` off the same SQLite file; raises SettingsError where there is one."""
+    file = settings.sqlite_file
+    if file is None:
+        yield
+        return
+    if settings.role != "all":
+        message = (
+            f"{settings.name_of('role')} must be all on SQLite, which one process serves alone. "
+            "Several processes need PostgreSQL: set COUNTERFOIL_DATABASE=postgresql://..."
+        )
+        raise SettingsError("role_needs_postgresql", message)
+    make_folder(settings.data)
+    paths = [settings.data / LOCK_FILE]
+    if file.parent.resolve() != settings.data.resolve():
+        # The folder is not the file's: a `serve` with another folder may be at the same file.
+        make_folder(file.parent)
+        paths.append(file.with_name(f"{file.name}.{LOCK_FILE}"))
+    with ExitStack() as stack:
+        for path in paths:
+            stack.enter_context(_locked(path))
+        yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        file = path.open("a", encoding="ascii")
+    except OSError as error:
+        message = f"The lock {path} cannot be opened: {error.strerror}."
+        raise SettingsError("no_data_folder", message) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = (
+                f"Another `counterfoil serve` is running on this data folder (it holds {path}). "
+                "Stop it first, or use PostgreSQL to run several."
+            )
+            raise SettingsError("already_serving", message) from None
+        yield
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return a socket that listens where the settings say; raises SettingsError."""
+    place = f"{settings.name_of('host')} and {settings.name_of('port')}"
+    try:
+        found = socket.getaddrinfo(
+            settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, *_, address = found[0]
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        message = (
+            f"Nothing can listen on {settings.host}:{settings.port}: {error.strerror}. "
+            f"Choose others with {place}."
+        )
+        raise SettingsError("cannot_listen", message) from None
+
+
+class _WebServer(uvicorn.Server):
+    """uvicorn, but for the signals: who started us decides when to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def running(here: Installation, listener: socket.socket | None) -> AsyncIterator[None]:
+    """Run the workers, and the web on `listener` if there is one, until the block is left.
+
+    Then nothing more is accepted, what was begun is finished, and leases are given back.
+    """
+    await watching.ensure_chains(here.context)
+    await rates.refresh(here.database, here.sources, here.clock.now())
+    supervisor = Supervisor(here.clock)
+    supervisor.start(_loops(here))
+    try:
+        if listener is None:
+            yield
+        else:
+            async with _web(here, listener):
+                yield
+    finally:
+        await supervisor.stop()
+        await here.keyring.save_last_used()
+
+
+@asynccontextmanager
+async def _web(here: Installation, listener: socket.socket) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        build_web(here),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        forwarded_allow_ips=list(here.settings.trusted_proxies),
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    server = _WebServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="web")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def _loops(here: Installation) -> Mapping[str, Loop]:
+    """Return the loops of this process's role."""
+    if here.settings.role == "web":
+        return {"note-use": partial(_note_use, here)}
+    context, clock = here.context, here.clock
+    # On SQLite only one process serves, so after a crash it need not wait for its own old lease.
+    holder = "serve" if here.settings.sqlite_file is not None else _holder(here.entropy)
+    courier = Courier(
+        here.database, here.channels, here.vault.decrypt, clock, here.entropy
+    )
+    watchers = {
+        f"watch-{chain.name}": partial(
+            watcher.follow, Watch(context, chain, holder), clock, here.database.listen("chains")
+        )
+        for chain in here.chains
+    }
+    return {
+        **watchers,
+        "clock": partial(expiry.expire, context, clock),
+        "courier": partial(courier.run, here.database.listen("outbox")),
+        "quoter": partial(quoter.ask, here.database, here.sources, clock),
+        "sweeper": partial(sweeper.sweep_up, context, here.keyring, clock),
+    }
+
+
+async def _note_use(here: Installation) -> None:
+    """Write down when keys were used, where no sweeper does."""
+    while True:
+        await here.clock.sleep(_NOTE_USE_EVERY_S)
+        await here.keyring.save_last_used()
+
+
+def _holder(entropy: Entropy) -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{entropy.token(4).hex()}"
+
+
+async def serve(settings: Settings, say: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `say` hears where, once requests are answered."""
+    with serving_alone(settings), ExitStack() as stack:
+        listener = None
+        if settings.role != "worker":
+            listener = stack.enter_context(listen(settings))
+            settings = replace(settings, port=listener.getsockname()[1])
+        async with opened(settings) as here:
+            stopped = stop_signal()
+            async with running(here, listener):
+                say(f"Serving on {base_url(settings)}" if listener else "Working, without the web.")
+                await stopped.wait()
+
+
+def stop_signal() -> asyncio.Event:
+    """Return an event that SIGTERM or SIGINT sets; a second one of them ends the process at once."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        stopped.set()
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)
+    return stopped

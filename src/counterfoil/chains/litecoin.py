@@ -1,0 +1,108 @@
+"""Litecoin: the facts of its networks, as Litecoin Core 0.21 has them in its chain parameters."""
+
+from counterfoil.chains.rpc import JsonRpc
+from counterfoil.chains.utxo import UtxoChain
+from counterfoil.chains.utxo_keys import KeyScript, KeyVersion, UtxoNetwork
+from counterfoil.core.errors import SettingsError
+from counterfoil.core.ports import Method
+
+LTC = Method(
+    id="LTC",
+    symbol="LTC",
+    name="Litecoin",
+    chain="litecoin",
+    decimals=8,
+    step_atomic=1,
+    # Above the dust limit of every script at the node's usual relay fee.
+    least_atomic=10_000,
+)
+MOST_ATOMIC = 84_000_000 * 10**8
+
+# Bitcoin's prefixes are the usual ones for Litecoin too; Ltub, Mtub and ttub are its own.
+MAIN_KEYS = (
+    KeyVersion(bytes.fromhex("04b24746"), "zpub", KeyScript.P2WPKH),
+    KeyVersion(bytes.fromhex("0488b21e"), "xpub", KeyScript.ANY),
+    KeyVersion(bytes.fromhex("019da462"), "Ltub", KeyScript.ANY),
+    KeyVersion(bytes.fromhex("049d7cb2"), "ypub", KeyScript.P2SH_P2WPKH),
+    KeyVersion(bytes.fromhex("01b26ef6"), "Mtub", KeyScript.P2SH_P2WPKH),
+)
+TEST_KEYS = (
+    KeyVersion(bytes.fromhex("045f1cf6"), "vpub", KeyScript.P2WPKH),
+    KeyVersion(bytes.fromhex("043587cf"), "tpub", KeyScript.ANY),
+    KeyVersion(bytes.fromhex("0436f6e1"), "ttub", KeyScript.ANY),
+    KeyVersion(bytes.fromhex("044a5262"), "upub", KeyScript.P2SH_P2WPKH),
+)
+
+MAINNET = UtxoNetwork(
+    chain="litecoin",
+    coin="Litecoin",
+    network="mainnet",
+    caip2="bip122:12a765e31ffd4059bada1e25190f6e98",
+    genesis="12a765e31ffd4059bada1e25190f6e98c99d9714d334efa41a195a7e7e04bfe2",
+    method=LTC,
+    most_atomic=MOST_ATOMIC,
+    bech32_hrp="ltc",
+    mweb_hrp="ltcmweb",
+    p2pkh_version=0x30,
+    p2sh_versions=(0x32, 0x05),
+    has_taproot=True,
+    address_hint="ltc1, L, M or 3",
+    key_versions=MAIN_KEYS,
+    link_scheme="litecoin",
+    explorer="https://litecoinspace.org/tx/{txid}",
+    block_interval_s=150,
+)
+TESTNET = UtxoNetwork(
+    chain="litecoin",
+    coin="Litecoin",
+    network="testnet",
+    caip2="bip122:4966625a4b2851d9fdee139e56211a0d",
+    genesis="4966625a4b2851d9fdee139e56211a0d88575f59ed816ff5e6a63deb4e3e29a0",
+    method=LTC,
+    most_atomic=MOST_ATOMIC,
+    bech32_hrp="tltc",
+    mweb_hrp="tmweb",
+    p2pkh_version=0x6F,
+    p2sh_versions=(0x3A, 0xC4),
+    has_taproot=True,
+    address_hint="tltc1, m, n, Q or 2",
+    key_versions=TEST_KEYS,
+    link_scheme="litecoin",
+    explorer="https://litecoinspace.org/testnet/tx/{txid}",
+    block_interval_s=150,
+)
+REGTEST = UtxoNetwork(
+    chain="litecoin",
+    coin="Litecoin",
+    network="regtest",
+    caip2="bip122:530827f38f93b43ed12af0b3ad25a288",
+    genesis="530827f38f93b43ed12af0b3ad25a288dc02ed74d6d7857862df51fc56c416f9",
+    method=LTC,
+    most_atomic=MOST_ATOMIC,
+    bech32_hrp="rltc",
+    mweb_hrp="tmweb",
+    p2pkh_version=0x6F,
+    p2sh_versions=(0x3A, 0xC4),
+    has_taproot=True,
+    address_hint="rltc1, m, n, Q or 2",
+    key_versions=TEST_KEYS,
+    link_scheme="litecoin",
+    explorer=None,
+    block_interval_s=None,
+)
+NETWORKS = {facts.network: facts for facts in (MAINNET, TESTNET, REGTEST)}
+
+
+def litecoin(network: str, rpc_url: str, confirmations: int, explorer: str | None) -> UtxoChain:
+    """Return Litecoin on `mainnet`, `testnet` or `regtest`, with its node at `rpc_url`.
+
+    `explorer` is a link template with `{txid}` in place of the network's own. Raises SettingsError
+    for an unknown network or a URL of another shape than http://user:password@host:port.
+    """
+    facts = NETWORKS.get(network)
+    if facts is None:
+        raise SettingsError(
+            "unknown_network", f"Litecoin has no such network; it has {', '.join(NETWORKS)}."
+        )
+    siblings = tuple(other for other in NETWORKS.values() if other is not facts)
+    return UtxoChain(facts, siblings, JsonRpc(rpc_url), confirmations, explorer)

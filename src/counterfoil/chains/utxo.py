@@ -1,0 +1,265 @@
+"""The UTXO family over the JSON-RPC dialect of Bitcoin Core: one node of one network.
+
+Everything that the node says is checked before it is believed: what does not fit is a NodeError,
+which means unknown. A network is a `UtxoNetwork` of facts, see `utxo_keys`.
+"""
+
+import re
+from collections.abc import Collection
+from decimal import Decimal
+
+from counterfoil.chains import utxo_keys
+from counterfoil.chains.rpc import (
+    AbsentError,
+    JsonRpc,
+    as_flag,
+    as_integer,
+    as_list,
+    as_object,
+    as_text,
+)
+from counterfoil.chains.utxo_keys import UtxoNetwork
+from counterfoil.core.errors import NodeError
+from counterfoil.core.ports import (
+    Block,
+    Destination,
+    Head,
+    Mempool,
+    Method,
+    Transaction,
+    Transfer,
+)
+
+# One look at the mempool decodes so many new transactions, and the next look the rest: a flood
+# must not keep the watcher from the blocks.
+FRESH_LIMIT = 1_000
+# One standard transaction may fill 2 MB of JSON, so 25 of them stay below the client's size limit.
+BATCH_SIZE = 25
+HASH = re.compile(r"[0-9a-f]{64}")
+HEX = re.compile(r"(?:[0-9a-f]{2})*")
+NO_PARENT = "0" * 64
+# Consensus forbids spending a script that is longer or begins with OP_RETURN.
+SCRIPT_LIMIT_BYTES = 10_000
+OP_RETURN = 0x6A
+MWEB_TYPES = ("witness_mweb_pegin", "witness_mweb_hogaddr")
+HEIGHT_LIMIT = (1 << 31) - 1
+UINT32_LIMIT = (1 << 32) - 1
+UPTIME_LIMIT_S = 1 << 40
+
+
+class UtxoChain:
+    """One network of the family and its node; implements `core.ports.Chain`.
+
+    `siblings` are the coin's other networks, named in errors. `explorer` is a template with
+    `{txid}` that replaces the network's own.
+    """
+
+    def __init__(
+        self,
+        facts: UtxoNetwork,
+        siblings: tuple[UtxoNetwork, ...],
+        rpc: JsonRpc,
+        confirmations: int,
+        explorer: str | None,
+    ) -> None:
+        self.name = facts.chain
+        self.network = facts.caip2
+        self.methods = (facts.method,)
+        self.confirmations = confirmations
+        self.block_interval_s = facts.block_interval_s
+        self.genesis = facts.genesis
+        self._facts = facts
+        self._siblings = siblings
+        self._rpc = rpc
+        self._explorer = explorer if explorer is not None else facts.explorer
+
+    def parse_address(self, text: str) -> Destination:
+        """Return the script that `text` pays and its canonical spelling; see the port."""
+        return utxo_keys.parse_address(self._facts, self._siblings, text)
+
+    def parse_wallet(self, text: str) -> str:
+        """Return the canonical text of an account's extended public key; see the port."""
+        return utxo_keys.parse_wallet(self._facts, self._siblings, text)
+
+    def derive(self, wallet: str, index: int) -> Destination:
+        """Return receive address `index` of a wallet (BIP 84), derived by two libraries."""
+        return utxo_keys.derive(self._facts, wallet, index)
+
+    def payment_link(self, method: Method, address: str, amount_atomic: int) -> str:
+        """Return a BIP 321 link such as `litecoin:ltc1...?amount=0.5`, with the amount in coins."""
+        whole, fraction = divmod(amount_atomic, 10**method.decimals)
+        digits = f"{fraction:0{method.decimals}d}".rstrip("0")
+        amount = f"{whole}.{digits}" if digits else str(whole)
+        return f"{self._facts.link_scheme}:{address}?amount={amount}"
+
+    def explorer_link(self, txid: str) -> str | None:
+        """Return where a person can look a transaction up, None where there is no such place."""
+        return None if self._explorer is None else self._explorer.replace("{txid}", txid)
+
+    async def head(self) -> Head:
+        """Return the node's tip; it is not synced while it knows headers without their blocks."""
+        answer, uptime = await self._rpc.batch([("getblockchaininfo", ()), ("uptime", ())])
+        info = as_object(answer, "getblockchaininfo")
+        tip = _hash(info.get("bestblockhash"), "bestblockhash")
+        height = as_integer(info.get("blocks"), "blocks", most=HEIGHT_LIMIT)
+        headers = as_integer(info.get("headers"), "headers", most=HEIGHT_LIMIT)
+        is_loading = as_flag(info.get("initialblockdownload"), "initialblockdownload")
+        header = as_object(await self._rpc.call("getblockheader", tip), "a block header")
+        if header.get("hash") != tip or header.get("height") != height:
+            raise NodeError("The node's answer is wrong: its tip's header is of another block.")
+        return Head(
+            height=height,
+            hash=tip,
+            mined_at=_mined_at(header),
+            is_synced=not is_loading and headers <= height,
+            node_up_s=as_integer(uptime, "uptime", most=UPTIME_LIMIT_S),
+        )
+
+    async def block_hash(self, height: int) -> str | None:
+        """Return the hash at `height` of the node's best chain, None if it is not that far."""
+        try:
+            return _hash(await self._rpc.call("getblockhash", height), "a block hash")
+        except AbsentError:
+            return None
+
+    async def block(self, block_hash: str) -> Block | None:
+        """Return a block by its hash, also one of a stale branch; None if it is not known."""
+        try:
+            answer = await self._rpc.call("getblock", block_hash, 2)
+        except AbsentError:
+            return None
+        fields = as_object(answer, "a block")
+        if fields.get("hash") != block_hash:
+            raise NodeError("The node's answer is wrong: it is not the block that was asked for.")
+        height = as_integer(fields.get("height"), "a block's height", most=HEIGHT_LIMIT)
+        if (height == 0) != (block_hash == self.genesis):
+            raise NodeError("The node's answer is wrong: only the genesis block has height 0.")
+        parent = _hash(fields.get("previousblockhash"), "a parent") if height else NO_PARENT
+        transactions = tuple(self._transaction(tx) for tx in as_list(fields.get("tx"), "tx"))
+        if len({transaction.txid for transaction in transactions}) != len(transactions):
+            raise NodeError("The node's answer is wrong: a block has one transaction twice.")
+        return Block(
+            height=height,
+            hash=block_hash,
+            parent=parent,
+            mined_at=_mined_at(fields),
+            transactions=transactions,
+        )
+
+    async def mempool(self, known: Collection[str], pending: Collection[str]) -> Mempool:
+        """Return what is unconfirmed, with at most 1,000 transactions that are not in `known`.
+
+        `pending` is not needed: this node lists its whole mempool.
+        """
+        answer = as_list(await self._rpc.call("getrawmempool"), "getrawmempool")
+        listed = [_hash(txid, "a txid") for txid in answer]
+        decoded = frozenset(known)
+        unknown = [txid for txid in dict.fromkeys(listed) if txid not in decoded]
+        wanted = unknown[:FRESH_LIMIT]
+        fresh = []
+        for start in range(0, len(wanted), BATCH_SIZE):
+            fresh += await self._unconfirmed(wanted[start : start + BATCH_SIZE])
+        # What was replaced or mined between the two questions is in the mempool no more.
+        vanished = set(wanted) - {transaction.txid for transaction in fresh}
+        return Mempool(
+            txids=frozenset(listed) - vanished,
+            fresh=tuple(fresh),
+            is_complete=len(wanted) == len(unknown),
+        )
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._rpc.close()
+
+    async def _unconfirmed(self, txids: list[str]) -> list[Transaction]:
+        """Return those of the transactions that the node still knows."""
+        answers = await self._rpc.batch([("getrawtransaction", (txid, True)) for txid in txids])
+        found = []
+        for txid, answer in zip(txids, answers, strict=True):
+            if isinstance(answer, AbsentError):
+                continue
+            transaction = self._transaction(answer)
+            if transaction.txid != txid:
+                raise NodeError("The node's answer is wrong: it is another transaction.")
+            found.append(transaction)
+        return found
+
+    def _transaction(self, value: object) -> Transaction:
+        """Return a decoded transaction of the node (getblock 2, getrawtransaction)."""
+        fields = as_object(value, "a transaction")
+        outputs = (
+            self._transfer(as_object(output, "an output"))
+            for output in as_list(fields.get("vout"), "vout")
+        )
+        inputs = (
+            _outpoint(as_object(entry, "an input")) for entry in as_list(fields.get("vin"), "vin")
+        )
+        transfers = tuple(transfer for transfer in outputs if transfer is not None)
+        if len({transfer.index for transfer in transfers}) != len(transfers):
+            raise NodeError("The node's answer is wrong: two outputs have one number.")
+        return Transaction(
+            txid=_hash(fields.get("txid"), "a txid"),
+            transfers=transfers,
+            spends=tuple(outpoint for outpoint in inputs if outpoint is not None),
+        )
+
+    def _transfer(self, output: dict[str, object]) -> Transfer | None:
+        """Return an output, None if it pays nothing to a script that can be spent from.
+
+        Outputs inside the MWEB extension block have neither amount nor script; those that carry
+        coin into it or along it belong to the extension block.
+        """
+        if output.get("ismweb") is True:
+            return None
+        script = as_object(output.get("scriptPubKey"), "scriptPubKey")
+        code = as_text(script.get("hex"), "a script")
+        if HEX.fullmatch(code) is None:
+            raise NodeError("The node's answer is wrong: a script is not hex.")
+        index = as_integer(output.get("n"), "an output's number", most=UINT32_LIMIT)
+        amount_atomic = self._atomic(output.get("value"))
+        destination = bytes.fromhex(code)
+        is_unspendable = destination[:1] == bytes([OP_RETURN])
+        if not amount_atomic or is_unspendable or len(destination) > SCRIPT_LIMIT_BYTES:
+            return None
+        if script.get("type") in MWEB_TYPES:
+            return None
+        return Transfer(
+            index=index,
+            destination=destination,
+            method=self._facts.method.id,
+            amount_atomic=amount_atomic,
+        )
+
+    def _atomic(self, value: object) -> int:
+        """Return an amount of coins in atomic units, exactly."""
+        decimals = self._facts.method.decimals
+        if isinstance(value, Decimal | int) and not isinstance(value, bool):
+            coins = Decimal(value)
+            exponent = coins.as_tuple().exponent
+            # The exponent comes first: arithmetic with a hostile one could take for ever.
+            if isinstance(exponent, int) and -decimals <= exponent <= decimals:
+                amount_atomic = int(coins * 10**decimals)
+                if 0 <= amount_atomic <= self._facts.most_atomic:
+                    return amount_atomic
+        raise NodeError("The node's answer is wrong: an amount is not one of this coin.")
+
+
+def _hash(value: object, what: str) -> str:
+    """Return a block hash or txid, as nodes write it: 64 hex digits in lower case."""
+    text = as_text(value, what)
+    if HASH.fullmatch(text) is None:
+        raise NodeError(f"The node's answer is wrong: {what} is not 64 digits of hex.")
+    return text
+
+
+def _mined_at(header: dict[str, object]) -> int:
+    """Return a block's time in milliseconds."""
+    return as_integer(header.get("time"), "a block's time", most=UINT32_LIMIT) * 1_000
+
+
+def _outpoint(entry: dict[str, object]) -> str | None:
+    """Return what an input spends, None for new coin and for inputs inside MWEB."""
+    if "coinbase" in entry or entry.get("ismweb") is True:
+        return None
+    index = as_integer(entry.get("vout"), "an input's vout", most=UINT32_LIMIT)
+    return f"{_hash(entry.get('txid'), 'an input')}:{index}"

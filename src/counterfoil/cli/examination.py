@@ -1,0 +1,259 @@
+"""What `counterfoil doctor` looks at: one line for each thing, and what to do where it is wrong.
+
+It changes nothing, and goes as far as it can: without a database the rest is still looked at.
+"""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import typer
+
+from counterfoil import app, logs
+from counterfoil.cli.session import Session
+from counterfoil.core.errors import CounterfoilError, NodeError
+from counterfoil.core.ports import Chain, Mode
+from counterfoil.settings import Settings, variable
+
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+_COLORS = {OK: typer.colors.GREEN, NOTE: typer.colors.YELLOW, PROBLEM: typer.colors.RED}
+_LEVEL_WIDTH, _SUBJECT_WIDTH = 9, 12
+# Further apart than this, signatures with times in them are refused, and prices look old.
+_SKEW_MAX_MS = 10_000
+# Miners' clocks may be a little fast; this far ahead of ours it is ours that is slow.
+_BLOCK_AHEAD_MAX_MS = 10 * 60_000
+_TIP_AGE_INTERVALS = 10
+_UNWATCHED_AFTER_MS = 60_000
+_LAG_MAX_BLOCKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: how it is, with what, and a sentence."""
+
+    level: str
+    subject: str
+    text: str
+
+
+async def run(session: Session) -> int:
+    """Look at everything, print a line for each thing, and return the exit code."""
+    problems = 0
+    async for finding in _findings(session):
+        level = typer.style(finding.level.ljust(_LEVEL_WIDTH), fg=_COLORS[finding.level])
+        typer.echo(f"{level}{finding.subject.ljust(_SUBJECT_WIDTH)}{finding.text}")
+        problems += finding.level == PROBLEM
+    typer.echo(f"\n{problems or 'Nothing'} to mend.")
+    return 1 if problems else 0
+
+
+async def _findings(session: Session) -> AsyncIterator[Finding]:
+    try:
+        settings = session.load()
+    except CounterfoilError as error:
+        yield Finding(PROBLEM, "settings", f"{error} Nothing else can be looked at before that.")
+        return
+    logs.configure(settings.log_format, "error")
+    yield _settings(settings)
+    yield _data(settings)
+    async with AsyncExitStack() as stack:
+        examination = _Examination(settings)
+        stack.push_async_callback(examination.database.close)
+        yield await examination.look_at_database()
+        yield await examination.look_at_secret_key()
+        try:
+            chains = app.build_chains(settings, examination.database, examination.clock)
+        except CounterfoilError as error:
+            yield Finding(PROBLEM, "chains", str(error))
+            chains = []
+        for chain in chains:
+            stack.push_async_callback(chain.close)
+            yield await examination.look_at_chain(chain)
+        yield await examination.look_at_rates(chains)
+        yield _public_url(settings)
+        yield await examination.look_at_clock()
+        yield _webhooks(settings)
+
+
+# --- what needs nothing but the settings -------------------------------------------------------
+
+
+def _settings(settings: Settings) -> Finding:
+    written = settings.written.values()
+    outside = [name for name in written if not name.endswith(f" in {settings.file}")]
+    places = [str(settings.file)] if settings.file else []
+    if outside:
+        places.append(f"from outside of it {', '.join(outside)}" if places else ", ".join(outside))
+    return Finding(OK, "settings", "; ".join(places) or "All are at their defaults.")
+
+
+def _data(settings: Settings) -> Finding:
+    folder = settings.data
+    if not folder.exists():
+        text = f"{folder} is not there yet"
+        if settings.sqlite_file is None:
+            return Finding(OK, "data", f"{text}, and PostgreSQL needs none.")
+        return Finding(OK, "data", f"{text}; the first start makes it.")
+    if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        text = f"{folder} is not a folder that this user may write to. Change its owner, or name "
+        return Finding(PROBLEM, "data", f"{text}another with --data or {variable('data')}.")
+    return Finding(OK, "data", str(folder))
+
+
+def _public_url(settings: Settings) -> Finding:
+    url = settings.public_url
+    if url is None:
+        text = (
+            f"{variable('public_url')} is not set: pay links lead to {app.checkout_url(settings)}, "
+            "where customers cannot go. That is fine for trying out."
+        )
+        return Finding(NOTE, "public URL", text)
+    for each in (url, settings.checkout_url or url):
+        host = urlsplit(each).hostname
+        if each.startswith("http://") and host not in ("localhost", "127.0.0.1", "::1"):
+            text = f"{each} is not https: whoever is in between can change the address to pay to."
+            return Finding(PROBLEM, "public URL", f"{text} Put a reverse proxy with TLS in front.")
+    return Finding(OK, "public URL", f"{url}, pay pages at {app.checkout_url(settings)}")
+
+
+def _webhooks(settings: Settings) -> Finding:
+    try:
+        app.build_channels(settings)
+    except CounterfoilError as error:
+        return Finding(PROBLEM, "webhooks", str(error))
+    if settings.allow_hosts:
+        hosts = ", ".join(settings.allow_hosts)
+        return Finding(OK, "webhooks", f"Public addresses, and what you allow: {hosts}.")
+    return Finding(OK, "webhooks", "Public addresses alone.")
+
+
+# --- what needs the world ----------------------------------------------------------------------
+
+
+class _Examination:
+    """What has been found so far, for what is looked at after it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = app.SystemClock()
+        self.database = app.open_store(settings)
+        self._is_usable = False
+        self._newest_block_at: int | None = None
+
+    async def look_at_database(self) -> Finding:
+        """Tell whether it answers, keeps what it acknowledges, and has our tables."""
+        settings, place = self.settings, self.settings.database_place
+        file = settings.sqlite_file
+        if file is not None and not file.exists():
+            return Finding(OK, "database", f"There is no {place} yet; the first start makes it.")
+        try:
+            await self.database.start()
+            await self.database.check_schema()
+        except CounterfoilError as error:
+            if error.code == "old_schema" and file is not None:
+                text = (
+                    f"The {place} does not have this version's tables yet. `counterfoil serve` "
+                    "brings it up to date and keeps a copy; `counterfoil migrate` does so now."
+                )
+                return Finding(NOTE, "database", text)
+            return Finding(PROBLEM, "database", str(error))
+        self._is_usable = True
+        return Finding(OK, "database", f"{place}, durable, with this version's schema")
+
+    async def look_at_secret_key(self) -> Finding:
+        """Tell whether there is one, private, and the one that the database was made with."""
+        settings = self.settings
+        try:
+            vault = await app.check_vault(settings, self.database if self._is_usable else None)
+        except CounterfoilError as error:
+            return Finding(PROBLEM, "secret key", str(error))
+        if vault is None:
+            text = f"There is none yet; the first start makes {settings.secret_key_file}."
+            return Finding(OK, "secret key", text)
+        is_set = settings.secret_key is not None
+        where = settings.name_of("secret_key") if is_set else str(settings.secret_key_file)
+        opens = ", and opens this database" if self._is_usable else ""
+        return Finding(OK, "secret key", f"It is in {where}{opens}.")
+
+    async def look_at_chain(self, chain: Chain) -> Finding:
+        """Tell whether the node answers, is on the right chain, is synced, and how far we are."""
+        if all(method.mode is Mode.TEST for method in chain.methods):
+            text = f"The simulator, for test mode; final after {chain.confirmations} blocks."
+            return Finding(OK, chain.name, text)
+        rpc = self.settings.name_of(f"chains.{chain.name}.rpc")
+        try:
+            genesis = await chain.block_hash(0)
+            head = await chain.head()
+        except NodeError as error:
+            return Finding(PROBLEM, chain.name, f"{error} Look at the node, and at {rpc}.")
+        if genesis != chain.genesis:
+            network = self.settings.name_of(f"chains.{chain.name}.network")
+            text = f"The node is on another network. Change {rpc} or {network}."
+            return Finding(PROBLEM, chain.name, text)
+        self._newest_block_at = max(head.mined_at, self._newest_block_at or 0)
+        if not head.is_synced:
+            text = f"The node is still syncing, at block {head.height}. Wait until it is done."
+            return Finding(PROBLEM, chain.name, text)
+        age_s = (self.clock.now() - head.mined_at) // 1_000
+        if chain.block_interval_s and age_s > chain.block_interval_s * _TIP_AGE_INTERVALS:
+            text = f"The newest block is {age_s // 60} minutes old. Look at the node's peers."
+            return Finding(PROBLEM, chain.name, text)
+        return await self._cursor_finding(chain, head.height)
+
+    async def _cursor_finding(self, chain: Chain, height: int) -> Finding:
+        """Tell how far a chain whose node is well has been read."""
+        states = await app.list_chain_states(self.database, [chain.name]) if self._is_usable else []
+        node = f"The node is synced at block {height}"
+        if not states or states[0].cursor is None:
+            return Finding(OK, chain.name, f"{node}; `counterfoil serve` starts to watch there.")
+        (state,) = states
+        cursor = states[0].cursor
+        is_watched = self.clock.now() - (state.checked_at or 0) <= _UNWATCHED_AFTER_MS
+        if not is_watched:
+            text = f"{node}, and nobody watches: start `counterfoil serve`."
+            return Finding(NOTE, chain.name, text)
+        if state.trouble is not None:
+            return Finding(PROBLEM, chain.name, f"{node}, but its watcher says: {state.trouble}")
+        if height - cursor.height > _LAG_MAX_BLOCKS:
+            text = f"{node}, our watcher at {cursor.height}: it is catching up."
+            return Finding(NOTE, chain.name, text)
+        return Finding(OK, chain.name, f"{node}, and watched.")
+
+    async def look_at_rates(self, chains: Sequence[Chain]) -> Finding:
+        """Tell what the sources say, and which coin has no price."""
+        told: list[str] = []
+        priced: set[str] = set()
+        for source in app.build_sources(self.settings):
+            try:
+                ticks = await source.fetch(self.clock.now())
+            except CounterfoilError as error:
+                return Finding(PROBLEM, "rates", f"{source.name}: {error}")
+            told += [f"1 {each.base} = {each.price} {each.currency} ({each.source})" for each in ticks]
+            priced |= {each.base for each in ticks}
+        coins = {m.symbol for chain in chains for m in chain.methods if m.mode is Mode.LIVE}
+        without = sorted(coins - priced)
+        if without:
+            example = variable(f"rates.fixed.{without[0]}_USD")
+            text = f"There is no price of {', '.join(without)}. Set {example}, for example."
+            return Finding(PROBLEM, "rates", text)
+        return Finding(OK, "rates", "; ".join(told) or "None, and none is needed in test mode.")
+
+    async def look_at_clock(self) -> Finding:
+        """Compare the machine's clock with the database server's, or with the newest block."""
+        before = self.clock.now()
+        if self._is_usable and self.settings.sqlite_file is None:
+            skew_ms = await app.database_time(self.database, before) - before
+            text = f"PostgreSQL's clock is {abs(skew_ms)} ms {'ahead' if skew_ms > 0 else 'behind'}."
+            if abs(skew_ms) > _SKEW_MAX_MS:
+                text += " Let both machines set their clocks by the network (NTP)."
+                return Finding(PROBLEM, "clock", text)
+            return Finding(OK, "clock", text)
+        if self._newest_block_at is None:
+            return Finding(OK, "clock", "There is nothing to compare it with.")
+        if self._newest_block_at - before > _BLOCK_AHEAD_MAX_MS:
+            minutes = (self._newest_block_at - before) // 60_000
+            text = f"The newest block is {minutes} minutes ahead of it: set it by the network (NTP)."
+            return Finding(PROBLEM, "clock", text)
+        return Finding(OK, "clock", "It agrees with the newest block.")

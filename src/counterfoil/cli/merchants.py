@@ -1,0 +1,206 @@
+"""The commands about merchants, their keys and their wallets."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from counterfoil.cli.session import (
+    MerchantName,
+    Sentences,
+    find_merchant,
+    print_table,
+    session_of,
+)
+from counterfoil.core.access import Scope
+from counterfoil.core.errors import InvalidError, Problem
+from counterfoil.core.events import iso
+from counterfoil.core.ports import Mode
+from counterfoil.settings import NODE_CHAINS, variable
+
+if TYPE_CHECKING:
+    from counterfoil.app import Installation
+
+merchant = typer.Typer(
+    cls=Sentences, no_args_is_help=True, help="Who is paid: make and list merchants."
+)
+key = typer.Typer(cls=Sentences, no_args_is_help=True, help="API keys: make, list and revoke them.")
+wallet = typer.Typer(
+    cls=Sentences, no_args_is_help=True, help="What a merchant receives on. Never a private key."
+)
+
+
+@merchant.command("create")
+def create_merchant(
+    context: typer.Context,
+    name: str,
+    currency: Annotated[str, typer.Option(metavar="CODE", help="Such as USD or EUR.")] = "USD",
+) -> None:
+    """Make a merchant."""
+    from counterfoil.services import merchants
+
+    async def work(here: "Installation") -> None:
+        await merchants.create(here.context, name, currency, here.clock.now())
+
+    session_of(context).run(work, has_merchant=False)
+    typer.echo(f"Merchant {name} is there.")
+
+
+@merchant.command("list")
+def list_merchants(context: typer.Context) -> None:
+    """List the merchants."""
+    from counterfoil.services import merchants
+
+    known = session_of(context).run(lambda here: merchants.list_all(here.database))
+    print_table(
+        ("ID", "NAME", "CURRENCY", "SINCE", "MAY REDIRECT TO"),
+        [
+            (each.id, each.name, each.currency, iso(each.created_at), " ".join(each.redirect_origins))
+            for each in known
+        ],
+    )
+
+
+@merchant.command("allow-redirect")
+def allow_redirect(
+    context: typer.Context,
+    origin: Annotated[str, typer.Argument(help="Such as https://shop.example.")],
+    merchant_name: MerchantName = None,
+) -> None:
+    """Let pay pages send payers back to an origin."""
+    from counterfoil.services import merchants
+
+    async def work(here: "Installation") -> str:
+        found = await find_merchant(here, merchant_name)
+        await merchants.allow_redirect(here.database, found, origin)
+        return found.name
+
+    name = session_of(context).run(work)
+    typer.echo(f"Invoices of {name} may send their payers to {origin.lower()}.")
+
+
+# --- keys --------------------------------------------------------------------------------------
+
+
+@key.command("create")
+def create_key(
+    context: typer.Context,
+    scope: Annotated[Scope, typer.Option(help="What it may do; each includes the one before.")],
+    test: Annotated[bool, typer.Option("--test", help="For test invoices alone.")] = False,
+    merchant_name: MerchantName = None,
+) -> None:
+    """Make an API key; the last line is the key, which is shown only now."""
+    from counterfoil.services import keys
+
+    mode = Mode.TEST if test else Mode.LIVE
+
+    async def work(here: "Installation") -> tuple[str, str]:
+        found = await find_merchant(here, merchant_name)
+        made = await keys.create(
+            here.database, here.entropy, found.id, mode, scope, here.clock.now()
+        )
+        return found.name, made
+
+    name, made = session_of(context).run(work)
+    typer.echo(f"A {mode} key of {name} with the scope {scope.label}. It is shown only now:")
+    typer.echo(made)
+
+
+@key.command("list")
+def list_keys(context: typer.Context, merchant_name: MerchantName = None) -> None:
+    """List a merchant's keys, never their values."""
+    from counterfoil.services import keys
+
+    async def work(here: "Installation") -> list[tuple[object, ...]]:
+        found = await find_merchant(here, merchant_name)
+        return [
+            (
+                each.id,
+                f"{each.hint}...",
+                each.mode,
+                each.scope,
+                iso(each.created_at),
+                "never" if each.last_used_at is None else iso(each.last_used_at),
+                "in use" if each.revoked_at is None else f"revoked {iso(each.revoked_at)}",
+            )
+            for each in await keys.list_all(here.database, found.id)
+        ]
+
+    titles = ("ID", "KEY", "MODE", "SCOPE", "MADE", "LAST USED", "STATE")
+    print_table(titles, session_of(context).run(work))
+
+
+@key.command("revoke")
+def revoke_key(
+    context: typer.Context,
+    key_id: Annotated[int, typer.Argument(metavar="ID", help="Of `counterfoil key list`.")],
+    merchant_name: MerchantName = None,
+) -> None:
+    """Let a key open nothing any more, from the next second on."""
+    from counterfoil.services import keys
+
+    async def work(here: "Installation") -> None:
+        found = await find_merchant(here, merchant_name)
+        await keys.revoke(here.database, found.id, key_id, here.clock.now())
+
+    session_of(context).run(work)
+    typer.echo(f"Key {key_id} is revoked.")
+
+
+# --- wallets -----------------------------------------------------------------------------------
+
+
+@wallet.command("add")
+def add_wallet(
+    context: typer.Context,
+    method: Annotated[str, typer.Argument(help="What is received, such as LTC.")],
+    xpub: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="An account's extended public key: an address an invoice."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="One address for all; payments are told apart by amount.")
+    ] = None,
+    merchant_name: MerchantName = None,
+) -> None:
+    """Add a wallet, and print its first addresses to compare with your own wallet's."""
+    from counterfoil.services import merchants
+
+    if (xpub is None) == (address is None):
+        raise typer.BadParameter("give one of --xpub and --address")
+
+    async def work(here: "Installation") -> tuple[str, ...]:
+        if not here.context.methods.of_mode(Mode.LIVE):
+            chain = next(iter(NODE_CHAINS))
+            message = (
+                "No chain is switched on, so there is nothing to receive. Set "
+                f"{variable(f'chains.{chain}.rpc')}=http://user:password@host:port first."
+            )
+            raise InvalidError(Problem("method", "no_chain", message))
+        found = await find_merchant(here, merchant_name)
+        added = await merchants.add_wallet(
+            here.context, found.id, method, xpub=xpub, address=address, now=here.clock.now()
+        )
+        return added.addresses
+
+    addresses = session_of(context).run(work)
+    if xpub is not None:
+        typer.echo("Compare: these must be the first receive addresses that your own wallet shows.")
+        typer.echo("If they differ, do not take money with it.")
+    for each in addresses:
+        typer.echo(each)
+
+
+@wallet.command("list")
+def list_wallets(context: typer.Context, merchant_name: MerchantName = None) -> None:
+    """List a merchant's wallets."""
+    from counterfoil.services import merchants
+
+    async def work(here: "Installation") -> list[tuple[object, ...]]:
+        found = await find_merchant(here, merchant_name)
+        return [
+            (each.id, each.method, each.kind, each.next_index, iso(each.created_at), each.value)
+            for each in await merchants.list_wallets(here.database, found.id)
+        ]
+
+    titles = ("ID", "METHOD", "KIND", "ADDRESSES USED", "SINCE", "VALUE")
+    print_table(titles, session_of(context).run(work))

@@ -1,0 +1,98 @@
+"""What every command shares: its settings, an installation to work on, and words for errors."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from counterfoil import settings as settings_module
+from counterfoil.core.errors import CounterfoilError, InvalidError, NodeError
+from counterfoil.settings import Settings
+
+if TYPE_CHECKING:
+    # Loading every room takes most of a second, and `--help` needs none of them.
+    from counterfoil.app import Installation
+    from counterfoil.services.merchants import Merchant
+
+T = TypeVar("T")
+
+MerchantName = Annotated[
+    str | None, typer.Option("--merchant", metavar="NAME", help="Whose; not needed for the only one.")
+]
+
+
+class Sentences(TyperGroup):
+    """A group of commands that tells an expected error in a sentence, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; exit with 1 where it ends in an error that is told to a person."""
+        try:
+            return super().invoke(ctx)
+        except (CounterfoilError, NodeError) as error:
+            for sentence in sentences_of(error):
+                typer.echo(f"Error: {sentence}", err=True)
+            raise typer.Exit(1) from None
+
+
+def sentences_of(error: Exception) -> list[str]:
+    """Return what to tell a person of an error: one sentence, or one for each wrong field."""
+    if isinstance(error, InvalidError):
+        return [problem.message for problem in error.problems]
+    return [str(error)]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The options that stand before the command."""
+
+    data: Path | None
+    config: Path | None
+
+    def load(self, **options: object) -> Settings:
+        """Return the settings; `options` are those of the command itself."""
+        given = {"data": self.data, "config": self.config, **options}
+        return settings_module.load(os.environ, given)
+
+    def run(
+        self, work: "Callable[[Installation], Awaitable[T]]", *, has_merchant: bool = True
+    ) -> T:
+        """Open the installation and return what `work` makes of it."""
+        from counterfoil import logs  # noqa: PLC0415  # as above: heavy
+        from counterfoil.app import opened  # noqa: PLC0415
+
+        settings = self.load()
+        logs.configure(settings.log_format, "warning")
+
+        async def run() -> T:
+            async with opened(settings, has_merchant=has_merchant) as here:
+                return await work(here)
+
+        return asyncio.run(run())
+
+
+def session_of(context: typer.Context) -> Session:
+    """Return what the options before the command say."""
+    session = context.obj
+    assert isinstance(session, Session), "the callback of the program sets it"  # noqa: S101
+    return session
+
+
+async def find_merchant(here: "Installation", name: str | None) -> "Merchant":
+    """Return the merchant that a command is about."""
+    from counterfoil.services import merchants  # noqa: PLC0415
+
+    return await merchants.find(here.database, name)
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under titles, each column as wide as it needs to be."""
+    lines = [list(titles), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(titles))]
+    for line in lines:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(padded).rstrip())

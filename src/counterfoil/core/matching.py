@@ -1,0 +1,146 @@
+"""Which quote a transfer pays, and which amounts a shared address may ask for.
+
+A destination is either *exclusive* (made for one invoice: any transfer to it credits) or *shared*
+(a merchant's one address: only the exact amount that a quote holds credits). What matches nothing
+goes to the inbox with the reason; nothing is dropped.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from operator import attrgetter
+
+from counterfoil.core.ports import Transfer
+
+# A surcharge that nobody minds: a thousandth of the price, in whole payable steps.
+_SURCHARGE_PER_PRICE = 1_000
+_DRAWS = 24
+# People, and the merchant's own transfers, use round amounts; a tag never is one.
+_ROUND_STEPS = 10
+
+QUARANTINE_MS = 24 * 3_600_000
+AMOUNTS_PER_INVOICE_MAX = 5
+
+
+class Kind(StrEnum):
+    """Whether a destination serves one invoice or many."""
+
+    EXCLUSIVE = "exclusive"
+    SHARED = "shared"
+
+
+# How much earlier than the quote a transfer may seem to have come: our own clock and a block's may
+# differ, and consensus lets a block's time be two hours off.
+_SKEW_MS = {Kind.SHARED: 2 * 60_000, Kind.EXCLUSIVE: 2 * 3_600_000}
+
+
+class Reason(StrEnum):
+    """Why a transfer lies in the inbox."""
+
+    NO_QUOTE = "no_quote"
+    NO_EXACT_AMOUNT = "no_exact_amount"
+    BEFORE_QUOTE = "before_quote"
+    OWN_TRANSFER = "own_transfer"
+    OTHER_METHOD = "other_method"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A quote of the destination that was paid: what it asked for, and while it held the amount."""
+
+    quote_id: int
+    method: str
+    amount_atomic: int
+    tag: str | None
+    created_at: int
+    released_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The quote that a transfer pays."""
+
+    quote_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """Why a transfer pays none."""
+
+    reason: Reason
+
+
+def match(
+    transfer: Transfer,
+    kind: Kind,
+    candidates: Sequence[Candidate],
+    arrived_at: int,
+    *,
+    is_own: bool,
+) -> Matched | Unmatched:
+    """Return which of the destination's quotes a transfer pays.
+
+    `is_own` says that it comes from the destination itself or from money already watched for this
+    merchant: change and consolidation are no payments.
+    """
+    if is_own:
+        return Unmatched(Reason.OWN_TRANSFER)
+    if not candidates:
+        return Unmatched(Reason.NO_QUOTE)
+    same_method = [c for c in candidates if c.method == transfer.method]
+    if not same_method:
+        return Unmatched(Reason.OTHER_METHOD)
+    earlier = [c for c in same_method if c.created_at <= arrived_at + _SKEW_MS[kind]]
+    if not earlier:
+        return Unmatched(Reason.BEFORE_QUOTE)
+    tagged = [c for c in earlier if c.tag is not None and c.tag == transfer.tag]
+    exact = [c for c in earlier if c.amount_atomic == transfer.amount_atomic]
+    if kind is Kind.SHARED:
+        held = [c for c in exact if c.released_at is None or arrived_at < c.released_at]
+        choice = tagged or held
+    else:
+        choice = tagged or exact or earlier
+    if not choice:
+        return Unmatched(Reason.NO_EXACT_AMOUNT)
+    return Matched(_current(choice, arrived_at).quote_id)
+
+
+def _current(choice: Sequence[Candidate], arrived_at: int) -> Candidate:
+    """Return the quote that was the newest at `arrived_at`, else the first one after it.
+
+    A quote that was made between the payment and this moment is not what the payer paid.
+    """
+    age = attrgetter("created_at", "quote_id")
+    made = [c for c in choice if c.created_at <= arrived_at]
+    return max(made, key=age) if made else min(choice, key=age)
+
+
+def pick_amount(
+    price_atomic: int,
+    step_atomic: int,
+    taken: Collection[int],
+    used: Collection[int],
+    below: Callable[[int], int],
+) -> int | None:
+    """Return a free amount a little above a price on a shared address, or None.
+
+    Tags go upward only, at most a thousandth of the price, at random, never on a round amount and
+    never on one that is `taken` (held by a quote, in quarantine, or waiting in the inbox or
+    mempool); amounts that were never `used` go first, so that a late payer meets nobody.
+    """
+    tags = max(price_atomic // _SURCHARGE_PER_PRICE // step_atomic, 1)
+
+    def amount(tag: int) -> int:
+        return price_atomic + (tag + 1) * step_atomic
+
+    def is_free(value: int) -> bool:
+        return value not in taken and value // step_atomic % _ROUND_STEPS != 0
+
+    for _ in range(_DRAWS):
+        drawn = amount(below(tags))
+        if is_free(drawn) and drawn not in used:
+            return drawn
+    free = [value for value in map(amount, range(tags)) if is_free(value)]
+    never_used = [value for value in free if value not in used]
+    choice = never_used or free
+    return choice[below(len(choice))] if choice else None

@@ -1,0 +1,115 @@
+"""Amounts: fiat as `Decimal` in minor units of its currency, coins as integers of atomic units.
+
+Nothing here is ever a float. Fiat becomes coin by rounding up, so that a merchant is never short
+by a rounding.
+"""
+
+import re
+from decimal import Context, Decimal
+from fractions import Fraction
+
+from counterfoil.core.currencies import MINOR_DIGITS
+from counterfoil.core.errors import InvalidError, Problem
+from counterfoil.core.ports import Method
+
+INTEGER_DIGITS_MAX = 15
+# A uint256 has 78 digits; no intermediate result of ours comes near this precision.
+EXACT = Context(prec=120)
+
+# The grammar of JSON's numbers, with every part of a bounded length.
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,39})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?")
+
+
+def parse_currency(text: str, field: str = "fiat_currency") -> str:
+    """Return the ISO 4217 code that `text` spells in any case; raises InvalidError."""
+    code = text.upper()
+    # Letters of other alphabets have upper cases that are ASCII: the long s of "u\u017fd" is an S.
+    if not text.isascii() or code not in MINOR_DIGITS:
+        message = f"{field} must be a 3-letter ISO 4217 code such as USD or EUR."
+        raise InvalidError(Problem(field, "invalid_currency", message))
+    return code
+
+
+def parse_fiat(token: str, currency: str, field: str = "amount") -> Decimal:
+    """Return the positive amount that a JSON number or decimal string spells.
+
+    `token` is the text as it stood in the request, so nothing has been rounded before us. More
+    decimals than the currency's minor unit are an error, never a rounding. The exponent is capped
+    by the pattern before any arithmetic: `int(Decimal("1E+1000000"))` takes a minute.
+    """
+
+    def refuse(message: str) -> InvalidError:
+        return InvalidError(Problem(field, "invalid_amount", message))
+
+    if not _NUMBER.fullmatch(token):
+        raise refuse(f"{field} must be a decimal number such as 25.00.")
+    value = Decimal(token)
+    if value <= 0:
+        raise refuse(f"{field} must be more than zero.")
+    if value.adjusted() >= INTEGER_DIGITS_MAX:
+        raise refuse(f"{field} may have at most {INTEGER_DIGITS_MAX} digits before the point.")
+    digits = MINOR_DIGITS[currency]
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > digits:
+        places = f"at most {digits} decimal places" if digits else "no decimal places"
+        raise refuse(f"{field} may have {places} in {currency}.")
+    return quantize(value, currency)
+
+
+def minor_unit(currency: str) -> Decimal:
+    """Return the smallest amount of a currency: 0.01 for USD, 1 for JPY."""
+    return Decimal(1).scaleb(-MINOR_DIGITS[currency])
+
+
+def quantize(value: Decimal, currency: str) -> Decimal:
+    """Return an exact amount with all the decimals of its currency: 25 USD is 25.00."""
+    return value.quantize(minor_unit(currency), context=EXACT)
+
+
+def ceil_to_minor(value: Fraction, currency: str) -> Decimal:
+    """Return the smallest amount of a currency that is not below `value`."""
+    digits = MINOR_DIGITS[currency]
+    units = -(-value.numerator * 10**digits // value.denominator)
+    return Decimal(units).scaleb(-digits, context=EXACT)
+
+
+def to_atomic(fiat: Decimal, rate: Decimal, method: Method) -> int:
+    """Return what `fiat` costs in atomic units at `rate` (fiat per whole coin), rounded up.
+
+    It is a multiple of the method's payable step and at least its least payable amount.
+    """
+    steps_per_coin = Fraction(10**method.decimals, method.step_atomic)
+    steps = Fraction(fiat) / Fraction(rate) * steps_per_coin
+    amount = -(-steps.numerator // steps.denominator) * method.step_atomic
+    least = -(-method.least_atomic // method.step_atomic) * method.step_atomic
+    return max(amount, least)
+
+
+def to_fiat(amount_atomic: int, rate: Decimal, decimals: int) -> Fraction:
+    """Return what an amount of coin is worth at `rate`, exactly."""
+    return Fraction(amount_atomic, 10**decimals) * Fraction(rate)
+
+
+def format_coin(amount_atomic: int, decimals: int) -> str:
+    """Return an amount of coin as people write it: 1.5, 0.00012, 3; never an exponent."""
+    whole, part = divmod(amount_atomic, 10**decimals)
+    digits = f"{part:0{decimals}d}".rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
+def format_fiat(value: Fraction, currency: str) -> str:
+    """Return a value for people to read, rounded up to the minor unit."""
+    return str(ceil_to_minor(value, currency))
+
+
+def parse_coin(text: str, decimals: int) -> int:
+    """Return in atomic units what `format_coin` wrote, cut to what `decimals` can tell apart."""
+    return int(Decimal(text).scaleb(decimals, context=EXACT))
+
+
+def parse_rate(text: str) -> Decimal | None:
+    """Return a positive price, or None for anything else."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    value = Decimal(text)
+    return value if value > 0 else None

@@ -1,0 +1,104 @@
+"""A payment: a transfer credited to an invoice, and what it is worth.
+
+All the facts here are frozen when they are made, except for what the chain says now (`is_gone`,
+`is_mined`, `depth`), so the same facts give the same credit whenever they are looked at.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+# A payer who pressed "send" in time is not late because of the last minute of the way.
+GRACE_MS = 2 * 60_000
+# Where the rate has moved by less than this, lateness has cost the merchant nothing worth a word.
+_MOVED_LEAST = Fraction(1, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What is known of one payment.
+
+    `quoted_atomic` of the coin were asked for `quoted_fiat` until `lock_until`; `received_atomic`
+    came in at `arrived_at`, worth `arrival_value` in fiat then (None if there was no rate, or the
+    merchant's policy holds late money). It is final at `depth_needed` confirmations; `final_at` is
+    when that was first so, and stays. An outpoint of `spends` names its chain too: one account
+    may use the same nonce on two chains.
+    """
+
+    id: int
+    txid: str
+    spends: frozenset[str]
+    quoted_atomic: int
+    quoted_fiat: Decimal
+    lock_until: int
+    received_atomic: int
+    arrived_at: int
+    arrival_value: Fraction | None
+    is_mined: bool
+    depth: int
+    depth_needed: int
+    final_at: int | None
+    gone_at: int | None
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the chain holds it as deep as it must be now."""
+        return self.is_mined and self.depth >= self.depth_needed
+
+    @property
+    def quoted_value(self) -> Fraction:
+        """What it is worth at its quote: the exact share of the fiat that was asked for."""
+        return Fraction(self.quoted_fiat) * self.received_atomic / self.quoted_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """What a payment counts for: fiat value, lateness, and whether it can ever be final."""
+
+    value: Fraction
+    is_late: bool
+    is_settled: bool
+
+
+def credit(payment: Payment, deadlines: Collection[int]) -> Credit:
+    """Return what a payment counts for, given the invoice's deadlines (due, cancelled).
+
+    In time: its value at the quote. Late: the lower of that and its value at arrival, unless the
+    two differ by less than 1 %. Late without a rate is seen but not final: nobody guesses.
+    """
+    deadline = min((payment.lock_until, *deadlines))
+    quoted = payment.quoted_value
+    if payment.arrived_at <= deadline + GRACE_MS:
+        return Credit(quoted, is_late=False, is_settled=True)
+    if payment.arrival_value is None:
+        return Credit(quoted, is_late=True, is_settled=False)
+    if abs(quoted - payment.arrival_value) < quoted * _MOVED_LEAST:
+        return Credit(quoted, is_late=True, is_settled=True)
+    return Credit(min(quoted, payment.arrival_value), is_late=True, is_settled=True)
+
+
+def counted(payments: Sequence[Payment]) -> tuple[Payment, ...]:
+    """Return the payments that count: not gone, and not displaced by a rival.
+
+    Of transactions that spend one outpoint one counts: the mined one, else the newest; ties go by
+    transaction id. Transactions are taken from the best down, and one that spends what a better
+    one has spent is left out.
+    """
+    parts: dict[str, list[Payment]] = {}
+    for payment in payments:
+        if payment.gone_at is None:
+            parts.setdefault(payment.txid, []).append(payment)
+
+    def rank(txid: str) -> tuple[bool, int, str]:
+        mined = any(part.is_mined for part in parts[txid])
+        return (mined, max(part.arrived_at for part in parts[txid]), txid)
+
+    spent: set[str] = set()
+    counting: list[Payment] = []
+    for txid in sorted(parts, key=rank, reverse=True):
+        spends = {outpoint for part in parts[txid] for outpoint in part.spends}
+        if spent.isdisjoint(spends):
+            spent |= spends
+            counting += parts[txid]
+    return tuple(counting)

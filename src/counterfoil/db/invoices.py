@@ -1,0 +1,393 @@
+"""Rows of invoices, and the answers kept for idempotency keys."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import sqlalchemy as sa
+
+from counterfoil.core.invoice import Condition, Notice, Standing, Status
+from counterfoil.core.ports import Mode
+from counterfoil.db.schema import due_reassess, idempotency, invoice
+from counterfoil.db.sql import upsert
+
+# The columns that creation fills, with their PostgreSQL array types, in the order of the row.
+_CREATED = {
+    "merchant_id": "bigint",
+    "mode": "text",
+    "share_token": "text",
+    "type": "text",
+    "created_at": "bigint",
+    "updated_at": "bigint",
+    "fiat_amount": "text",
+    "fiat_currency": "text",
+    "tolerance": "text",
+    "status": "text",
+    "conditions": "text",
+    "notices": "text",
+    "seen": "text",
+    "final": "text",
+    "rev": "bigint",
+    "due_at": "bigint",
+    "coin_symbol": "text",
+    "wallet_address": "text",
+    "coins": "text",
+    "memo": "text",
+    "client_name": "text",
+    "client_email": "text",
+    "invoice_title": "text",
+    "invoice_message": "text",
+    "order_id": "text",
+    "metadata": "text",
+    "redirect_url": "text",
+}
+INSERT_COLUMNS = tuple(_CREATED)
+INVOICE_ARRAYS = tuple(f"{kind}[]" for kind in _CREATED.values())
+
+
+def insert_statement(mark: str) -> str:
+    """Return the INSERT of one invoice for a driver whose placeholder is `mark`."""
+    columns = ", ".join(INSERT_COLUMNS)
+    marks = ", ".join(mark for _ in INSERT_COLUMNS)
+    return f"INSERT INTO invoice ({columns}) VALUES ({marks})"  # noqa: S608  # our own names
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """An invoice as it is stored."""
+
+    id: int
+    merchant_id: int
+    mode: Mode
+    share_token: str
+    type: str
+    created_at: int
+    updated_at: int
+    amount: Decimal
+    currency: str
+    tolerance: Decimal
+    standing: Standing
+    rev: int
+    due_at: int | None
+    paid_at: int | None
+    cancelled_at: int | None
+    marked_at: int | None
+    mark_id: int | None
+    coin_symbol: str | None
+    wallet_address: str | None
+    coins: tuple[str, ...]
+    memo: str
+    client_name: str
+    client_email: str
+    title: str
+    message: str
+    order_id: str
+    metadata: dict[str, str]
+    redirect_url: str | None
+
+
+def _fraction(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
+
+
+def _standing_columns(standing: Standing) -> dict[str, str]:
+    return {
+        "status": standing.status.value,
+        "conditions": json.dumps([c.value for c in standing.conditions]),
+        "notices": json.dumps(sorted(n.value for n in standing.notices)),
+        "seen": _fraction(standing.seen),
+        "final": _fraction(standing.final),
+    }
+
+
+def new_row(standing: Standing, **columns: Any) -> dict[str, Any]:
+    """Return the row of a new invoice; the insert itself is the store's (`insert_invoice`)."""
+    return {**columns, **_standing_columns(standing), "rev": 1}
+
+
+def insert(connection: sa.Connection, row: dict[str, Any]) -> int:
+    """Add an invoice within a larger transaction and return its id."""
+    statement = sa.insert(invoice).values(**row).returning(invoice.c.id)
+    invoice_id: int = connection.execute(statement).scalar_one()
+    return invoice_id
+
+
+def from_row(row: sa.RowMapping) -> Invoice:
+    """Return a row as a value."""
+    return Invoice(
+        id=row["id"],
+        merchant_id=row["merchant_id"],
+        mode=Mode(row["mode"]),
+        share_token=row["share_token"],
+        type=row["type"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        amount=Decimal(row["fiat_amount"]),
+        currency=row["fiat_currency"],
+        tolerance=Decimal(row["tolerance"]),
+        standing=Standing(
+            Status(row["status"]),
+            tuple(Condition(c) for c in json.loads(row["conditions"])),
+            frozenset(Notice(n) for n in json.loads(row["notices"])),
+            Fraction(row["seen"]),
+            Fraction(row["final"]),
+        ),
+        rev=row["rev"],
+        due_at=row["due_at"],
+        paid_at=row["paid_at"],
+        cancelled_at=row["cancelled_at"],
+        marked_at=row["marked_at"],
+        mark_id=row["mark_id"],
+        coin_symbol=row["coin_symbol"],
+        wallet_address=row["wallet_address"],
+        coins=tuple(json.loads(row["coins"])) if row["coins"] else (),
+        memo=row["memo"],
+        client_name=row["client_name"],
+        client_email=row["client_email"],
+        title=row["invoice_title"],
+        message=row["invoice_message"],
+        order_id=row["order_id"],
+        metadata=json.loads(row["metadata"]),
+        redirect_url=row["redirect_url"],
+    )
+
+
+def get(connection: sa.Connection, invoice_id: int, merchant_id: int, mode: Mode) -> Invoice | None:
+    """Return a merchant's invoice; another merchant's or mode's is None like an unknown id."""
+    statement = sa.select(invoice).where(
+        invoice.c.id == invoice_id,
+        invoice.c.merchant_id == merchant_id,
+        invoice.c.mode == mode.value,
+    )
+    row = connection.execute(statement).mappings().first()
+    return from_row(row) if row else None
+
+
+def by_share_token(connection: sa.Connection, share_token: str) -> Invoice | None:
+    """Return the invoice that a payer's link names."""
+    statement = sa.select(invoice).where(invoice.c.share_token == share_token)
+    row = connection.execute(statement).mappings().first()
+    return from_row(row) if row else None
+
+
+def get_currency(connection: sa.Connection, invoice_id: int) -> str:
+    """Return the fiat currency of an invoice."""
+    statement = sa.select(invoice.c.fiat_currency).where(invoice.c.id == invoice_id)
+    currency: str = connection.execute(statement).scalar_one()
+    return currency
+
+
+def lock(connection: sa.Connection, invoice_id: int) -> Invoice:
+    """Return an invoice and keep everybody else from changing it until the transaction ends."""
+    statement = sa.select(invoice).where(invoice.c.id == invoice_id)
+    # Rows that refer to the invoice may be added meanwhile; they mark it as due for another look.
+    statement = statement.with_for_update(key_share=True)
+    return from_row(connection.execute(statement).mappings().one())
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which invoices to list; `after` is the id below which to go on."""
+
+    status: str | None = None
+    order_id: str | None = None
+    text: str | None = None
+    created_from: int | None = None
+    created_to: int | None = None
+    after: int | None = None
+
+
+def list_page(
+    connection: sa.Connection, merchant_id: int, mode: Mode, wanted: Filter, limit: int
+) -> list[Invoice]:
+    """Return a merchant's invoices, the newest first."""
+    conditions = [invoice.c.merchant_id == merchant_id, invoice.c.mode == mode.value]
+    if wanted.status is not None:
+        conditions.append(invoice.c.status == wanted.status)
+    if wanted.order_id is not None:
+        conditions.append(invoice.c.order_id == wanted.order_id)
+    if wanted.text is not None:
+        columns = (
+            invoice.c.memo,
+            invoice.c.client_name,
+            invoice.c.client_email,
+            invoice.c.invoice_title,
+            invoice.c.invoice_message,
+            invoice.c.order_id,
+        )
+        # A per cent sign in what is looked for is a per cent sign.
+        escaped = wanted.text.replace("/", "//").replace("%", "/%").replace("_", "/_")
+        pattern = sa.func.lower(f"%{escaped}%")
+        conditions.append(
+            sa.or_(*(sa.func.lower(c).like(pattern, escape="/") for c in columns))
+        )
+    if wanted.created_from is not None:
+        conditions.append(invoice.c.created_at >= wanted.created_from)
+    if wanted.created_to is not None:
+        conditions.append(invoice.c.created_at < wanted.created_to)
+    if wanted.after is not None:
+        conditions.append(invoice.c.id < wanted.after)
+    statement = sa.select(invoice).where(*conditions).order_by(invoice.c.id.desc()).limit(limit)
+    return [from_row(row) for row in connection.execute(statement).mappings()]
+
+
+def revs(connection: sa.Connection, invoice_ids: Sequence[int]) -> dict[int, int]:
+    """Return the revision of each of the invoices: what open pages compare once a second."""
+    statement = sa.select(invoice.c.id, invoice.c.rev).where(invoice.c.id.in_(invoice_ids))
+    return {row.id: row.rev for row in connection.execute(statement)}
+
+
+def save_assessment(
+    connection: sa.Connection,
+    invoice_id: int,
+    standing: Standing,
+    *,
+    paid_at: int | None,
+    now: int,
+) -> None:
+    """Save what the facts mean; called by `services.payments.reassess` and nobody else."""
+    connection.execute(
+        sa.update(invoice)
+        .where(invoice.c.id == invoice_id)
+        .values(
+            **_standing_columns(standing), paid_at=paid_at, updated_at=now, rev=invoice.c.rev + 1
+        )
+    )
+
+
+def touch(connection: sa.Connection, invoice_id: int) -> None:
+    """Note that the public view of an invoice has changed, though its status has not."""
+    connection.execute(
+        sa.update(invoice).where(invoice.c.id == invoice_id).values(rev=invoice.c.rev + 1)
+    )
+
+
+def cancel(connection: sa.Connection, invoice_id: int, now: int) -> None:
+    """Record the merchant's act; what it means for the status is for `reassess` to say."""
+    connection.execute(
+        sa.update(invoice)
+        .where(invoice.c.id == invoice_id, invoice.c.cancelled_at.is_(None))
+        .values(cancelled_at=now)
+    )
+
+
+def list_due(connection: sa.Connection, now: int, after: int, limit: int) -> list[int]:
+    """Return invoices with an id above `after` whose due date has passed while they are unpaid.
+
+    Those that hold a part of the money stay Unpaid for good; once told, they are left out.
+    """
+    statement = (
+        sa.select(invoice.c.id)
+        .where(invoice.c.status == Status.UNPAID.value, invoice.c.due_at <= now)
+        .where(invoice.c.id > after)
+        .where(invoice.c.notices.not_like(f'%"{Notice.UNDERPAID.value}"%'))
+        .order_by(invoice.c.id)
+        .limit(limit)
+    )
+    return list(connection.execute(statement).scalars())
+
+
+# --- invoices whose facts have changed ---------------------------------------------------------
+
+
+def mark_due_reassess(connection: sa.Connection, invoice_ids: Sequence[int], chain: str) -> None:
+    """Note that invoices must be assessed before the chain's cursor moves on."""
+    known = set(
+        connection.execute(
+            sa.select(due_reassess.c.invoice_id).where(due_reassess.c.invoice_id.in_(invoice_ids))
+        ).scalars()
+    )
+    fresh = [{"invoice_id": i, "chain": chain} for i in sorted(set(invoice_ids)) if i not in known]
+    if fresh:
+        connection.execute(sa.insert(due_reassess), fresh)
+
+
+def list_due_reassess(connection: sa.Connection, chain: str, limit: int) -> list[int]:
+    """Return invoices to assess for a chain, in id order."""
+    statement = (
+        sa.select(due_reassess.c.invoice_id)
+        .where(due_reassess.c.chain == chain)
+        .order_by(due_reassess.c.invoice_id)
+        .limit(limit)
+    )
+    return list(connection.execute(statement).scalars())
+
+
+def clear_due_reassess(connection: sa.Connection, invoice_id: int) -> None:
+    """Note that an invoice has been assessed."""
+    connection.execute(sa.delete(due_reassess).where(due_reassess.c.invoice_id == invoice_id))
+
+
+# --- idempotency keys --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where an idempotency key is unique."""
+
+    merchant_id: int
+    mode: Mode
+    endpoint: str
+    key: str
+
+    def columns(self) -> dict[str, Any]:
+        """Return the key's columns."""
+        return {
+            "merchant_id": self.merchant_id,
+            "mode": self.mode.value,
+            "endpoint": self.endpoint,
+            "key": self.key,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What an idempotency key was answered, and to which body."""
+
+    body_digest: str
+    answer: str
+
+
+def kept_answer(connection: sa.Connection, scope: Scope) -> KeptAnswer | None:
+    """Return what a key was answered, None where nobody has used it."""
+    table = idempotency
+    matches = [table.c[name] == value for name, value in scope.columns().items()]
+    statement = sa.select(table.c.body_digest, table.c.answer).where(*matches)
+    row = connection.execute(statement).first()
+    return KeptAnswer(row.body_digest, row.answer) if row else None
+
+
+def claim_idempotency(
+    connection: sa.Connection, scope: Scope, body_digest: str, now: int
+) -> KeptAnswer | None:
+    """Take a key for this request and return None, or return the answer to who took it before.
+
+    A twin that is still running holds the row: on PostgreSQL the insert waits for its end, on
+    SQLite there is one writer anyway.
+    """
+    table = idempotency
+    statement = (
+        upsert(connection, table)
+        .values(**scope.columns(), body_digest=body_digest, answer="", created_at=now)
+        .on_conflict_do_nothing()
+        .returning(table.c.key)
+    )
+    if connection.execute(statement).first() is not None:
+        return None
+    return kept_answer(connection, scope)
+
+
+def keep_answer(connection: sa.Connection, scope: Scope, answer: str) -> None:
+    """Keep what the key was answered."""
+    matches = [idempotency.c[name] == value for name, value in scope.columns().items()]
+    connection.execute(sa.update(idempotency).where(*matches).values(answer=answer))
+
+
+def forget_idempotency(connection: sa.Connection, before: int) -> int:
+    """Drop the keys that are older than `before`."""
+    return connection.execute(
+        sa.delete(idempotency).where(idempotency.c.created_at < before)
+    ).rowcount

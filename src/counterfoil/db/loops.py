@@ -1,0 +1,195 @@
+"""What the workers' loops keep: how far each chain has been read, and who may do what.
+
+A cursor is the last header of a chain. The headers behind it are kept to find the way back to the
+common ancestor after a reorg.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from counterfoil.core.ports import Block
+from counterfoil.db.schema import chain, header, lease
+from counterfoil.db.sql import upsert
+
+HEADERS_KEPT = 2_048
+LEASE_MS = 15_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The last block that was read."""
+
+    height: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainState:
+    """How a chain stands: its cursor, until when it has been watched, and what ails it."""
+
+    name: str
+    cursor: Cursor | None
+    watched_at: int | None
+    watched_ms: int
+    trouble: str | None
+    checked_at: int | None
+    node_height: int | None
+
+
+def ensure_chain(connection: sa.Connection, name: str, network: str) -> None:
+    """Make the row of a chain if there is none."""
+    connection.execute(
+        upsert(connection, chain)
+        .values(name=name, network=network, watched_ms=0)
+        .on_conflict_do_nothing()
+    )
+
+
+def get_network(connection: sa.Connection, name: str) -> str:
+    """Return the network that a chain's rows were made for."""
+    statement = sa.select(chain.c.network).where(chain.c.name == name)
+    network: str = connection.execute(statement).scalar_one()
+    return network
+
+
+def get_cursor(connection: sa.Connection, name: str) -> Cursor | None:
+    """Return the last block read of a chain."""
+    statement = (
+        sa.select(header.c.height, header.c.hash)
+        .where(header.c.chain == name)
+        .order_by(header.c.height.desc())
+        .limit(1)
+    )
+    row = connection.execute(statement).first()
+    return Cursor(row.height, row.hash) if row else None
+
+
+def get_header_hash(connection: sa.Connection, name: str, height: int) -> str | None:
+    """Return the hash that was read at a height."""
+    statement = sa.select(header.c.hash).where(header.c.chain == name, header.c.height == height)
+    return connection.execute(statement).scalar_one_or_none()
+
+
+def get_oldest_height(connection: sa.Connection, name: str) -> int | None:
+    """Return the height of the oldest header that is kept."""
+    statement = sa.select(sa.func.min(header.c.height)).where(header.c.chain == name)
+    height: int | None = connection.execute(statement).scalar_one()
+    return height
+
+
+def list_chains(connection: sa.Connection, names: Sequence[str]) -> list[ChainState]:
+    """Return how the chains stand."""
+    rows = connection.execute(sa.select(chain).where(chain.c.name.in_(names))).mappings()
+    return [
+        ChainState(
+            name=row["name"],
+            cursor=get_cursor(connection, row["name"]),
+            watched_at=row["watched_at"],
+            watched_ms=row["watched_ms"],
+            trouble=row["trouble"],
+            checked_at=row["checked_at"],
+            node_height=row["node_height"],
+        )
+        for row in rows
+    ]
+
+
+def add_header(connection: sa.Connection, name: str, block: Block) -> None:
+    """Move the cursor on to a block, and forget headers that no reorg will ask for."""
+    connection.execute(
+        sa.insert(header).values(
+            chain=name, height=block.height, hash=block.hash, mined_at=block.mined_at
+        )
+    )
+    connection.execute(
+        sa.delete(header).where(
+            header.c.chain == name, header.c.height <= block.height - HEADERS_KEPT
+        )
+    )
+
+
+def cut_headers(connection: sa.Connection, name: str, above: int) -> None:
+    """Move the cursor back: forget the headers above a height."""
+    connection.execute(sa.delete(header).where(header.c.chain == name, header.c.height > above))
+
+
+def save_node(
+    connection: sa.Connection, name: str, *, trouble: str | None, height: int | None, now: int
+) -> None:
+    """Record what the node said, or why it said nothing."""
+    values = {"trouble": trouble, "checked_at": now}
+    if height is not None:
+        values["node_height"] = height
+    connection.execute(sa.update(chain).where(chain.c.name == name).values(**values))
+
+
+def save_watched(connection: sa.Connection, name: str, until: int, gap_max_ms: int) -> None:
+    """Record that everything up to `until` has been seen.
+
+    The time since the last such moment counts as watched if it is short: a longer one was a gap.
+    """
+    statement = sa.select(chain.c.watched_at, chain.c.watched_ms).where(chain.c.name == name)
+    row = connection.execute(statement).one()
+    gained = 0
+    if row.watched_at is not None and 0 < until - row.watched_at <= gap_max_ms:
+        gained = until - row.watched_at
+    connection.execute(
+        sa.update(chain)
+        .where(chain.c.name == name)
+        .values(watched_at=max(until, row.watched_at or 0), watched_ms=row.watched_ms + gained)
+    )
+
+
+# --- leases ------------------------------------------------------------------------------------
+
+
+def database_now(connection: sa.Connection, now: int) -> int:
+    """Return the time that leases are judged by: the server's, since processes' clocks differ.
+
+    SQLite has no server and one process, whose own time `now` serves.
+    """
+    if connection.dialect.name == "sqlite":
+        return now
+    statement = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+    return int(connection.execute(statement).scalar_one())
+
+
+def take_lease(connection: sa.Connection, name: str, holder: str, now: int) -> int | None:
+    """Take or keep a lease and return its fencing number; None while somebody else holds it.
+
+    The number grows with every change of holder, so what a former holder does late is told from
+    what the present one does.
+    """
+    at = database_now(connection, now)
+    connection.execute(
+        upsert(connection, lease)
+        .values(name=name, holder="", until=0, fence=0)
+        .on_conflict_do_nothing()
+    )
+    row = connection.execute(sa.select(lease).where(lease.c.name == name).with_for_update()).one()
+    if row.holder != holder and row.until > at:
+        return None
+    fence: int = row.fence + (row.holder != holder)
+    connection.execute(
+        sa.update(lease)
+        .where(lease.c.name == name)
+        .values(holder=holder, until=at + LEASE_MS, fence=fence)
+    )
+    return fence
+
+
+def holds_lease(connection: sa.Connection, name: str, fence: int) -> bool:
+    """Tell whether a fencing number is still the present one, and keep it so until the commit."""
+    statement = sa.select(lease.c.fence).where(lease.c.name == name)
+    if connection.dialect.name != "sqlite":
+        statement = statement.with_for_update(read=True)
+    return connection.execute(statement).scalar_one_or_none() == fence
+
+
+def drop_lease(connection: sa.Connection, name: str, holder: str) -> None:
+    """Give a lease back at once instead of letting it run out."""
+    connection.execute(
+        sa.update(lease).where(lease.c.name == name, lease.c.holder == holder).values(until=0)
+    )

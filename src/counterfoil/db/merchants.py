@@ -1,0 +1,261 @@
+"""Merchants, their keys and their wallets."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from counterfoil.core.access import Principal, Scope
+from counterfoil.core.ports import Mode
+from counterfoil.db.schema import api_key, key_check, merchant, wallet
+from counterfoil.db.sql import upsert
+
+XPUB = "xpub"
+ADDRESS = "address"
+
+
+@dataclass(frozen=True, slots=True)
+class Merchant:
+    """Who is paid."""
+
+    id: int
+    name: str
+    currency: str
+    redirect_origins: tuple[str, ...]
+    created_at: int
+
+
+def _merchant(row: sa.RowMapping) -> Merchant:
+    return Merchant(
+        row["id"],
+        row["name"],
+        row["currency"],
+        tuple(json.loads(row["redirect_origins"])),
+        row["created_at"],
+    )
+
+
+def insert(connection: sa.Connection, name: str, currency: str, now: int) -> int | None:
+    """Add a merchant and return its id, None where the name is taken."""
+    statement = (
+        upsert(connection, merchant)
+        .values(
+            name=name,
+            currency=currency,
+            redirect_origins="[]",
+            created_at=now,
+            seq_live=0,
+            seq_test=0,
+            last_event_at=0,
+            last_event_number=0,
+        )
+        .on_conflict_do_nothing()
+        .returning(merchant.c.id)
+    )
+    return connection.execute(statement).scalar_one_or_none()
+
+
+def list_all(connection: sa.Connection) -> list[Merchant]:
+    """Return all merchants, the oldest first."""
+    rows = connection.execute(sa.select(merchant).order_by(merchant.c.id)).mappings()
+    return [_merchant(row) for row in rows]
+
+
+def get(connection: sa.Connection, merchant_id: int) -> Merchant:
+    """Return a merchant that exists."""
+    statement = sa.select(merchant).where(merchant.c.id == merchant_id)
+    return _merchant(connection.execute(statement).mappings().one())
+
+
+def set_redirect_origins(
+    connection: sa.Connection, merchant_id: int, origins: tuple[str, ...]
+) -> None:
+    """Set where the pay page may send a payer back to."""
+    connection.execute(
+        sa.update(merchant)
+        .where(merchant.c.id == merchant_id)
+        .values(redirect_origins=json.dumps(origins))
+    )
+
+
+# --- keys --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as it is listed: never its value."""
+
+    id: int
+    merchant_id: int
+    mode: Mode
+    scope: Scope
+    hint: str
+    created_at: int
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+def insert_key(
+    connection: sa.Connection,
+    *,
+    merchant_id: int,
+    mode: Mode,
+    scope: Scope,
+    digest: str,
+    hint: str,
+    now: int,
+) -> int:
+    """Add a key by its digest and return its id."""
+    statement = (
+        sa.insert(api_key)
+        .values(
+            merchant_id=merchant_id,
+            mode=mode.value,
+            scope=scope.value,
+            digest=digest,
+            hint=hint,
+            created_at=now,
+        )
+        .returning(api_key.c.id)
+    )
+    new_id: int = connection.execute(statement).scalar_one()
+    return new_id
+
+
+def find_key(connection: sa.Connection, digest: str) -> Principal | None:
+    """Return whose key has this digest, if it is one of ours and not revoked."""
+    statement = sa.select(
+        api_key.c.id, api_key.c.merchant_id, api_key.c.mode, api_key.c.scope
+    ).where(api_key.c.digest == digest, api_key.c.revoked_at.is_(None))
+    row = connection.execute(statement).first()
+    return Principal(row.id, row.merchant_id, Mode(row.mode), Scope(row.scope)) if row else None
+
+
+def list_keys(connection: sa.Connection, merchant_id: int) -> list[Key]:
+    """Return a merchant's keys, the revoked ones too."""
+    statement = (
+        sa.select(api_key).where(api_key.c.merchant_id == merchant_id).order_by(api_key.c.id)
+    )
+    return [
+        Key(
+            id=row["id"],
+            merchant_id=row["merchant_id"],
+            mode=Mode(row["mode"]),
+            scope=Scope(row["scope"]),
+            hint=row["hint"],
+            created_at=row["created_at"],
+            last_used_at=row["last_used_at"],
+            revoked_at=row["revoked_at"],
+        )
+        for row in connection.execute(statement).mappings()
+    ]
+
+
+def revoke_key(connection: sa.Connection, merchant_id: int, key_id: int, now: int) -> bool:
+    """Let a key open nothing any more; False if the merchant has no such key in use."""
+    changed = connection.execute(
+        sa.update(api_key)
+        .where(
+            api_key.c.id == key_id,
+            api_key.c.merchant_id == merchant_id,
+            api_key.c.revoked_at.is_(None),
+        )
+        .values(revoked_at=now)
+    )
+    return changed.rowcount == 1
+
+
+def save_last_used(connection: sa.Connection, used_at: Mapping[int, int]) -> None:
+    """Record when keys were last used, for all that were used since the last time."""
+    for key_id, at in sorted(used_at.items()):
+        connection.execute(sa.update(api_key).where(api_key.c.id == key_id).values(last_used_at=at))
+
+
+# --- wallets -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """What a merchant receives a method on."""
+
+    id: int
+    merchant_id: int
+    method: str
+    kind: str
+    value: str
+    next_index: int
+    created_at: int
+
+
+def _wallet(row: sa.RowMapping) -> Wallet:
+    return Wallet(
+        row["id"],
+        row["merchant_id"],
+        row["method"],
+        row["kind"],
+        row["value"],
+        row["next_index"],
+        row["created_at"],
+    )
+
+
+def insert_wallet(
+    connection: sa.Connection, *, merchant_id: int, method: str, kind: str, value: str, now: int
+) -> int | None:
+    """Add a wallet and return its id, None where the extended key is in use already."""
+    statement = (
+        upsert(connection, wallet)
+        .values(
+            merchant_id=merchant_id,
+            method=method,
+            kind=kind,
+            value=value,
+            next_index=0,
+            created_at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(wallet.c.id)
+    )
+    return connection.execute(statement).scalar_one_or_none()
+
+
+def list_wallets(connection: sa.Connection, merchant_id: int) -> list[Wallet]:
+    """Return a merchant's wallets in use."""
+    statement = (
+        sa.select(wallet)
+        .where(wallet.c.merchant_id == merchant_id, wallet.c.removed_at.is_(None))
+        .order_by(wallet.c.id)
+    )
+    return [_wallet(row) for row in connection.execute(statement).mappings()]
+
+
+def list_xpubs(connection: sa.Connection, method: str) -> list[Wallet]:
+    """Return every merchant's extended keys of a method, removed ones too."""
+    statement = sa.select(wallet).where(wallet.c.method == method, wallet.c.kind == XPUB)
+    return [_wallet(row) for row in connection.execute(statement).mappings()]
+
+
+def take_index(connection: sa.Connection, wallet_id: int) -> int:
+    """Return the next index of a wallet; nobody else gets it."""
+    statement = (
+        sa.update(wallet)
+        .where(wallet.c.id == wallet_id)
+        .values(next_index=wallet.c.next_index + 1)
+        .returning(wallet.c.next_index)
+    )
+    next_index: int = connection.execute(statement).scalar_one()
+    return next_index - 1
+
+
+# --- the secret key's check --------------------------------------------------------------------
+
+
+def get_key_check(connection: sa.Connection) -> str | None:
+    """Return the text that only this database's secret key opens."""
+    return connection.execute(sa.select(key_check.c.value).limit(1)).scalar_one_or_none()
+
+
+def set_key_check(connection: sa.Connection, value: str) -> None:
+    """Store the text that only the secret key opens."""
+    connection.execute(sa.insert(key_check).values(value=value))

@@ -1,0 +1,284 @@
+"""PostgreSQL: any number of processes on one database.
+
+READ COMMITTED with row locks; deadlocks and serialisation errors run the function again. Invoices
+that arrive together become one INSERT. One connection of each process listens for wake-up hints.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from counterfoil.core.errors import SettingsError, UnavailableError
+from counterfoil.db import migrate
+from counterfoil.db.engine import Bell, Topics, unavailable
+from counterfoil.db.invoices import INSERT_COLUMNS, INVOICE_ARRAYS
+
+T = TypeVar("T")
+
+_POOL_SIZE = 8
+_TRIES = 5
+_BATCH_MAX = 256
+_NOTIFY_CHANNEL = "counterfoil"
+# Class 40: the transaction was rolled back through no fault of its own; run it again.
+_RETRYABLE = {"40001", "40P01"}
+# Classes of errors that are not the statement's: the connection, who we are, the database's name,
+# the transaction, the server's means, and its operators.
+_NOT_NOW = {"08", "28", "3D", "40", "53", "57"}
+_RECONNECT_AFTER_S = 1.0
+
+_ARRAYS = ", ".join(f"${n}::{kind}" for n, kind in enumerate(INVOICE_ARRAYS, 1))
+_INSERT_INVOICES = (
+    f"INSERT INTO invoice ({', '.join(INSERT_COLUMNS)}) SELECT * FROM unnest({_ARRAYS}) "  # noqa: S608  # our own column names
+    "ON CONFLICT DO NOTHING RETURNING id, share_token"
+)
+# What stands between us and a server: it is down, it refuses us, or it went away meanwhile.
+_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# What is wrong with one row, and not with the others of its statement.
+_WRONG_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+
+class Postgres:
+    """A store on a PostgreSQL server."""
+
+    def __init__(self, url: str) -> None:
+        """Take a `postgresql://` URL."""
+        self._dsn = url
+        self._url = sa.make_url(url).set(drivername="postgresql+asyncpg")
+        self._engine: AsyncEngine = create_async_engine(
+            self._url,
+            # The driver reads the URL, here as for its own connections: SQLAlchemy's reading of it
+            # knows no sslmode.
+            async_creator=self._connect,
+            pool_size=_POOL_SIZE,
+            max_overflow=0,
+            pool_pre_ping=True,
+        )
+        self._topics = Topics()
+        self._listener: asyncpg.Connection | None = None
+        self._lane: _InsertLane | None = None
+        self._to_notify: set[str] = set()
+        self._notified = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def _connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(self._dsn)
+
+    async def start(self) -> None:
+        """Connect; refuse a server that acknowledges before it has written."""
+        try:
+            setting = await self.read(
+                lambda c: c.execute(sa.text("SHOW synchronous_commit")).scalar_one()
+            )
+        except (UnavailableError, sa.exc.SQLAlchemyError) as error:
+            cause = error.__cause__ or error
+            reason = str(getattr(cause, "orig", None) or cause).split("\n", maxsplit=1)[0]
+            where = f"{self._url.host}:{self._url.port or 5432}/{self._url.database}"
+            message = f"PostgreSQL at {where} cannot be reached: {reason}"
+            raise SettingsError("database_unreachable", message) from None
+        if setting == "off":
+            message = (
+                "PostgreSQL runs with synchronous_commit=off and would lose acknowledged invoices "
+                "in a crash. Set it to on for this database."
+            )
+            raise SettingsError("database_not_durable", message)
+        self._lane = _InsertLane(self._dsn)
+        self._tasks = [
+            asyncio.create_task(self._lane.run(), name="postgres-insert"),
+            asyncio.create_task(self._listen(), name="postgres-listen"),
+        ]
+
+    async def is_ready(self) -> bool:
+        """Tell whether a statement runs."""
+        try:
+            await self.read(lambda connection: connection.execute(sa.text("SELECT 1")).scalar())
+        except (UnavailableError, sa.exc.SQLAlchemyError, OSError):
+            return False
+        return True
+
+    async def check_schema(self) -> None:
+        """Raise SettingsError where the schema is not the one this version works on."""
+        await self.read(migrate.check)
+
+    async def migrate(self) -> None:
+        """Bring the schema to this version; a second process that does the same waits its turn."""
+
+        def upgrade(connection: sa.Connection) -> None:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7236427)"))
+            migrate.upgrade(connection)
+
+        await self.write(upgrade)
+
+    async def read(self, fn: Callable[[sa.Connection], T]) -> T:
+        """Run `fn` in a transaction that is rolled back, and that the server lets only read."""
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execution_options(postgresql_readonly=True)
+                return await connection.run_sync(fn)
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError, *_LOST) as error:
+            raise _told(error) from error
+
+    async def write(self, fn: Callable[[sa.Connection], T]) -> T:
+        """Run `fn` in a transaction, again if another one was in its way."""
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                async with self._engine.begin() as connection:
+                    return await connection.run_sync(fn)
+            except (sa.exc.DBAPIError, sa.exc.TimeoutError, *_LOST) as error:
+                if _sqlstate(error) not in _RETRYABLE or tries >= _TRIES:
+                    raise _told(error) from error
+
+    async def insert_invoice(self, row: Mapping[str, Any]) -> int:
+        """Add an invoice; many at once become one statement."""
+        if self._lane is None:
+            message = "The database is not open."
+            raise RuntimeError(message)
+        return await self._lane.insert(row)
+
+    def listen(self, topic: str) -> Bell:
+        """Return a bell that rings when `topic` is woken in any process."""
+        return self._topics.listen(topic)
+
+    def wake(self, topic: str) -> None:
+        """Ring the bells of `topic` here now and in the other processes soon."""
+        self._topics.ring(topic)
+        self._to_notify.add(topic)
+        self._notified.set()
+
+    async def _listen(self) -> None:
+        """Hear the other processes' hints and send ours, reconnecting for ever."""
+        while True:
+            # What is lost without a connection are only hints: who waits also looks once a second.
+            with suppress(*_LOST):
+                self._listener = await self._connect()
+                self._listener.add_termination_listener(lambda _: self._notified.set())
+                await self._listener.add_listener(_NOTIFY_CHANNEL, self._on_notify)
+                while not self._listener.is_closed():
+                    await self._notified.wait()
+                    self._notified.clear()
+                    topics, self._to_notify = self._to_notify, set()
+                    for topic in topics:
+                        await self._listener.execute(
+                            "SELECT pg_notify($1, $2)", _NOTIFY_CHANNEL, topic
+                        )
+            if self._listener is not None:
+                self._listener.terminate()
+            await _pause(_RECONNECT_AFTER_S)
+
+    def _on_notify(
+        self, connection: asyncpg.Connection, sender_pid: int, _channel: str, topic: str
+    ) -> None:
+        # `wake` has rung the bells here already.
+        if sender_pid != connection.get_server_pid():
+            self._topics.ring(topic)
+
+    async def close(self) -> None:
+        """Finish the inserts that wait, then disconnect."""
+        # From here on an insert is refused: nobody would take it up.
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            await lane.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listener is not None:
+            await self._listener.close()
+        await self._engine.dispose()
+
+
+class _Row:
+    """An invoice on its way into the database, and whom to answer."""
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self.values = [row[column] for column in INSERT_COLUMNS]
+        self.share_token: str = row["share_token"]
+        self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def answer(self, invoice_id: int | None, error: Exception | None = None) -> None:
+        if self.future.cancelled():
+            return
+        if invoice_id is None:
+            self.future.set_exception(error or unavailable())
+        else:
+            self.future.set_result(invoice_id)
+
+
+class _InsertLane:
+    """One connection that inserts whatever invoices have come in since its last statement."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._queue: asyncio.Queue[_Row] = asyncio.Queue()
+        self._connection: asyncpg.Connection | None = None
+
+    async def insert(self, row: Mapping[str, Any]) -> int:
+        each = _Row(row)
+        self._queue.put_nowait(each)
+        return await each.future
+
+    async def run(self) -> None:
+        """Take batches for ever; a batch that failed is told to those who wait for it."""
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _BATCH_MAX and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._insert(batch)
+            for _ in batch:
+                self._queue.task_done()
+
+    async def _insert(self, batch: list[_Row]) -> None:
+        try:
+            ids = await self._execute(batch)
+        except _WRONG_ROW as error:
+            # Found out one by one, so that nobody pays for a neighbour's row.
+            if len(batch) == 1:
+                batch[0].answer(None, error)
+            else:
+                for each in batch:
+                    await self._insert([each])
+            return
+        except _LOST:
+            ids = {}
+        for each in batch:
+            each.answer(ids.get(each.share_token))
+
+    async def _execute(self, batch: list[_Row]) -> dict[str, int]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(self._dsn)
+        columns = zip(*(each.values for each in batch), strict=True)
+        records = await self._connection.fetch(_INSERT_INVOICES, *columns)
+        return {record["share_token"]: record["id"] for record in records}
+
+    async def close(self) -> None:
+        await self._queue.join()
+        if self._connection is not None:
+            await self._connection.close()
+
+
+async def _pause(seconds: float) -> None:
+    """Wait a little; not `asyncio.sleep`, which only the composition root may hand out."""
+    try:
+        await asyncio.wait_for(asyncio.Event().wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
+
+
+def _told(error: Exception) -> Exception:
+    """Return what the caller sees: constraint errors as they are, a lost server as 503."""
+    if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError):
+        return error
+    if not isinstance(error, sa.exc.DBAPIError):
+        return unavailable()
+    if error.connection_invalidated or (_sqlstate(error) or "08")[:2] in _NOT_NOW:
+        return unavailable()
+    return error

@@ -1,0 +1,477 @@
+"""The tables, one schema for SQLite and PostgreSQL.
+
+Times are BIGINT milliseconds UTC. Amounts are canonical decimal text and only ever compared for
+equality in SQL: a SQLite INTEGER overflows at 9.2 ether. Lists and objects are JSON text, read and
+written whole. `migrations/` makes these tables; a test holds the two together.
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite counts rowids only in a column declared INTEGER; both hold 64 bits.
+_BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", _BIG, sa.Identity(), primary_key=True)
+
+
+def _ref(name: str, target: str, *, null: bool = False) -> sa.Column[int]:
+    return sa.Column(name, _BIG, sa.ForeignKey(f"{target}.id"), nullable=null)
+
+
+def _at(name: str, *, null: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=null)
+
+
+def _text(name: str, *, null: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=null)
+
+
+def _number(name: str, *, null: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=null)
+
+
+merchant = sa.Table(
+    "merchant",
+    metadata,
+    _id(),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    _text("currency"),
+    _text("redirect_origins"),
+    _at("created_at"),
+    # The end of the merchant's event log; whoever writes an event holds this row's lock.
+    _number("seq_live"),
+    _number("seq_test"),
+    _at("last_event_at"),
+    _number("last_event_number"),
+)
+
+api_key = sa.Table(
+    "api_key",
+    metadata,
+    _id(),
+    _ref("merchant_id", "merchant"),
+    _text("mode"),
+    _text("scope"),
+    sa.Column("digest", sa.Text, nullable=False, unique=True),
+    # The first characters, enough for a person to tell keys apart and for nothing else.
+    _text("hint"),
+    _at("created_at"),
+    _at("last_used_at", null=True),
+    _at("revoked_at", null=True),
+    sa.Index(None, "merchant_id"),
+)
+
+wallet = sa.Table(
+    "wallet",
+    metadata,
+    _id(),
+    _ref("merchant_id", "merchant"),
+    _text("method"),
+    # "xpub": a fresh address for each invoice. "address": one address, told apart by amounts.
+    _text("kind"),
+    _text("value"),
+    _number("next_index"),
+    _at("created_at"),
+    _at("removed_at", null=True),
+    sa.Index(None, "merchant_id", "method"),
+    # One extended key serves one merchant: two would hand out the same addresses.
+    sa.Index(
+        "uq_wallet_xpub",
+        "value",
+        unique=True,
+        sqlite_where=sa.text("kind = 'xpub'"),
+        postgresql_where=sa.text("kind = 'xpub'"),
+    ),
+)
+
+destination = sa.Table(
+    "destination",
+    metadata,
+    _id(),
+    _ref("merchant_id", "merchant"),
+    # Canonical script or key bytes in hex: one for all networks and spellings, one owner for ever.
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    _text("address"),
+    _text("kind"),
+    _ref("wallet_id", "wallet", null=True),
+    _number("derivation_index", null=True),
+    _at("created_at"),
+)
+
+invoice = sa.Table(
+    "invoice",
+    metadata,
+    _id(),
+    _ref("merchant_id", "merchant"),
+    _text("mode"),
+    sa.Column("share_token", sa.Text, nullable=False, unique=True),
+    _text("type"),
+    _at("created_at"),
+    _at("updated_at"),
+    _text("fiat_amount"),
+    _text("fiat_currency"),
+    _text("tolerance"),
+    _text("status"),
+    _text("conditions"),
+    # What was told beside the status, and the sums as exact fractions: the saved `Standing`.
+    _text("notices"),
+    _text("seen"),
+    _text("final"),
+    _number("rev"),
+    _at("due_at", null=True),
+    _at("paid_at", null=True),
+    _at("cancelled_at", null=True),
+    _at("marked_at", null=True),
+    _number("mark_id", null=True),
+    _text("coin_symbol", null=True),
+    _text("wallet_address", null=True),
+    _text("coins", null=True),
+    _text("memo"),
+    _text("client_name"),
+    _text("client_email"),
+    _text("invoice_title"),
+    _text("invoice_message"),
+    _text("order_id"),
+    _text("metadata"),
+    _text("redirect_url", null=True),
+    sa.Index(None, "merchant_id", "mode", "id"),
+    sa.Index(None, "merchant_id", "order_id"),
+    # The clock looks only at invoices that can still expire.
+    sa.Index(
+        "ix_invoice_due",
+        "due_at",
+        sqlite_where=sa.text("status = 'Unpaid'"),
+        postgresql_where=sa.text("status = 'Unpaid'"),
+    ),
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("merchant_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("mode", sa.Text, primary_key=True),
+    sa.Column("endpoint", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    _text("body_digest"),
+    _text("answer"),
+    _at("created_at"),
+    sa.Index(None, "created_at"),
+)
+
+quote = sa.Table(
+    "quote",
+    metadata,
+    _id(),
+    _ref("invoice_id", "invoice"),
+    _text("method"),
+    _text("chain"),
+    _ref("destination_id", "destination"),
+    _text("tag", null=True),
+    _text("amount_atomic"),
+    # What was still due, in the invoice's currency: the amount above is its price.
+    _text("fiat"),
+    _text("rate"),
+    _text("rate_sources"),
+    _at("rate_at"),
+    _at("created_at"),
+    _at("lock_until"),
+    _at("released_at", null=True),
+    sa.Index(None, "invoice_id"),
+    sa.Index(None, "destination_id"),
+)
+
+# An amount that a quote holds on a shared address, until its quarantine is over.
+amount_hold = sa.Table(
+    "amount_hold",
+    metadata,
+    sa.Column(
+        "destination_id",
+        _BIG,
+        sa.ForeignKey("destination.id"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    # In whole coins as decimal text: tokens of different decimals on one address must differ too.
+    sa.Column("amount", sa.Text, primary_key=True),
+    _ref("quote_id", "quote"),
+    # Quarantine counts time in which the chain was really watched, from this reading on.
+    _number("watched_from_ms", null=True),
+)
+
+chain = sa.Table(
+    "chain",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _text("network"),
+    # Everything up to this time has been seen, if it was in a block or in the mempool then.
+    _at("watched_at", null=True),
+    # How long the chain has been watched in all; what quarantines count.
+    _number("watched_ms"),
+    # The node as it last answered, or why it did not.
+    _text("trouble", null=True),
+    _at("checked_at", null=True),
+    _number("node_height", null=True),
+)
+
+header = sa.Table(
+    "header",
+    metadata,
+    sa.Column("chain", sa.Text, primary_key=True),
+    sa.Column("height", sa.BigInteger, primary_key=True, autoincrement=False),
+    _text("hash"),
+    _at("mined_at"),
+)
+
+chain_transaction = sa.Table(
+    "chain_transaction",
+    metadata,
+    _id(),
+    _text("chain"),
+    _text("txid"),
+    _text("spends"),
+    _at("first_seen_at"),
+    _number("block_height", null=True),
+    _text("block_hash", null=True),
+    # Since when the node has answered "unknown", and since when it counts as gone.
+    _at("unknown_since", null=True),
+    _at("gone_at", null=True),
+    sa.Index("uq_chain_transaction_txid", "chain", "txid", unique=True),
+    sa.Index(
+        "ix_chain_transaction_pending",
+        "chain",
+        sqlite_where=sa.text("block_height IS NULL"),
+        postgresql_where=sa.text("block_height IS NULL"),
+    ),
+    sa.Index(None, "chain", "block_height"),
+)
+
+transfer = sa.Table(
+    "transfer",
+    metadata,
+    _id(),
+    _ref("transaction_id", "chain_transaction"),
+    # The place within the transaction: vout, log index, instruction.
+    _number("place"),
+    _ref("destination_id", "destination"),
+    _text("method"),
+    _text("amount_atomic"),
+    _text("tag", null=True),
+    sa.Index("uq_transfer_place", "transaction_id", "place", unique=True),
+    sa.Index(None, "destination_id"),
+)
+
+payment = sa.Table(
+    "payment",
+    metadata,
+    _id(),
+    _ref("invoice_id", "invoice"),
+    _ref("transfer_id", "transfer"),
+    _ref("quote_id", "quote"),
+    _at("created_at"),
+    _at("arrived_at"),
+    # Fiat per whole coin on arrival; null where nobody knew it.
+    _text("arrival_rate", null=True),
+    # What it was worth then, as an exact fraction.
+    _text("arrival_value", null=True),
+    _number("depth_needed"),
+    _at("final_at", null=True),
+    _at("detached_at", null=True),
+    sa.Index(None, "invoice_id"),
+    # A transfer is credited once at most.
+    sa.Index(
+        "uq_payment_transfer",
+        "transfer_id",
+        unique=True,
+        sqlite_where=sa.text("detached_at IS NULL"),
+        postgresql_where=sa.text("detached_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_payment_unsettled",
+        "transfer_id",
+        sqlite_where=sa.text("final_at IS NULL AND detached_at IS NULL"),
+        postgresql_where=sa.text("final_at IS NULL AND detached_at IS NULL"),
+    ),
+)
+
+# Transfers to an address of ours that pay no quote: nothing is dropped.
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    _id(),
+    _ref("merchant_id", "merchant"),
+    _text("mode"),
+    sa.Column("transfer_id", _BIG, sa.ForeignKey("transfer.id"), nullable=False, unique=True),
+    _text("reason"),
+    _at("created_at"),
+    sa.Index(None, "merchant_id", "id"),
+)
+
+# Invoices whose facts have changed since they were last assessed.
+due_reassess = sa.Table(
+    "due_reassess",
+    metadata,
+    sa.Column(
+        "invoice_id", _BIG, sa.ForeignKey("invoice.id"), primary_key=True, autoincrement=False
+    ),
+    _text("chain"),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    _id(),
+    _ref("merchant_id", "merchant"),
+    _text("mode"),
+    _number("seq"),
+    _at("at"),
+    _number("number"),
+    _ref("invoice_id", "invoice", null=True),
+    _text("type"),
+    _text("status", null=True),
+    _number("payment_id", null=True),
+    # The exact bytes that are signed and sent.
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("uq_event_seq", "merchant_id", "mode", "seq", unique=True),
+    sa.Index(None, "invoice_id"),
+)
+
+channel = sa.Table(
+    "channel",
+    metadata,
+    _id(),
+    _ref("merchant_id", "merchant"),
+    _text("kind"),
+    _text("target"),
+    # Encrypted; see vault.py.
+    _text("secret"),
+    _text("events"),
+    # The modes it hears: "live", "test", or both with a comma.
+    _text("modes"),
+    _at("created_at"),
+    _at("failing_since", null=True),
+    _at("paused_at", null=True),
+    _text("pause_reason", null=True),
+    sa.Index(None, "merchant_id"),
+)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    _id(),
+    _ref("event_id", "event"),
+    _ref("channel_id", "channel"),
+    # Order holds within one invoice; 0 where an event belongs to none.
+    _number("invoice_id"),
+    _text("state"),
+    _number("attempts"),
+    _at("first_at", null=True),
+    _at("next_at"),
+    _at("lease_until", null=True),
+    # Grows with every claim: a courier that slept through its lease may not record over the next.
+    _number("claim"),
+    sa.Index("uq_delivery_event", "event_id", "channel_id", unique=True),
+    sa.Index(
+        "ix_delivery_due",
+        "next_at",
+        sqlite_where=sa.text("state = 'due'"),
+        postgresql_where=sa.text("state = 'due'"),
+    ),
+    sa.Index(
+        "ix_delivery_order",
+        "channel_id",
+        "invoice_id",
+        "id",
+        sqlite_where=sa.text("state = 'due'"),
+        postgresql_where=sa.text("state = 'due'"),
+    ),
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    _id(),
+    _ref("delivery_id", "delivery"),
+    _at("at"),
+    _text("answer"),
+    _number("status", null=True),
+    _number("duration_ms"),
+    _text("excerpt"),
+    _text("error", null=True),
+    sa.Index(None, "delivery_id"),
+)
+
+rate = sa.Table(
+    "rate",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("base", sa.Text, primary_key=True),
+    sa.Column("currency", sa.Text, primary_key=True),
+    _text("price"),
+    _at("at"),
+)
+
+# The lowest and highest accepted price of each hour of the last day: what a jump is measured by.
+rate_hour = sa.Table(
+    "rate_hour",
+    metadata,
+    sa.Column("base", sa.Text, primary_key=True),
+    sa.Column("currency", sa.Text, primary_key=True),
+    sa.Column("hour", sa.BigInteger, primary_key=True, autoincrement=False),
+    _text("low"),
+    _text("high"),
+)
+
+# Who may do what only one process may do, until when, and the how-manieth holder it is.
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _text("holder"),
+    _at("until"),
+    _number("fence"),
+)
+
+# A text encrypted with the secret key: one that does not open it is the wrong key.
+key_check = sa.Table(
+    "key_check",
+    metadata,
+    _id(),
+    _text("value"),
+)
+
+simulator_block = sa.Table(
+    "simulator_block",
+    metadata,
+    sa.Column("height", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("hash", sa.Text, nullable=False, unique=True),
+    _text("parent"),
+    _at("mined_at"),
+)
+
+simulator_transaction = sa.Table(
+    "simulator_transaction",
+    metadata,
+    _id(),
+    sa.Column("txid", sa.Text, nullable=False, unique=True),
+    _text("spends"),
+    # Null where it pays nobody we know: what a double spend does.
+    _text("destination", null=True),
+    _text("amount_atomic"),
+    _at("first_seen_at"),
+    _number("block_height", null=True),
+    # What becomes of it ("replaced", "reorged"), and not before when.
+    _text("fate", null=True),
+    _at("fate_at", null=True),
+    _at("dropped_at", null=True),
+    sa.Index(None, "block_height"),
+)

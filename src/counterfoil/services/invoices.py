@@ -1,0 +1,409 @@
+"""Making, reading and cancelling invoices."""
+
+import hashlib
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from counterfoil.core import access, events, matching, money
+from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
+from counterfoil.core.invoice import NEW, Status
+from counterfoil.core.ports import Destination, Method, Mode
+from counterfoil.db import invoices, loops, merchants, payments, quotes
+from counterfoil.db.engine import Connection
+from counterfoil.db.payments import Credited
+from counterfoil.services.context import Context
+from counterfoil.services.payments import reassess
+from counterfoil.services.quotes import named_for_address
+
+SHARE_TOKEN_BYTES = 16
+# What these functions are asked with and return.
+Filter, Invoice = invoices.Filter, invoices.Invoice
+# How far ahead of a wallet's next address somebody else's address is looked for among its own.
+_LOOK_AHEAD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a client asks for, field by field checked; not given is None or empty."""
+
+    amount: Decimal
+    currency: str
+    wallet_address: str | None = None
+    coin_symbol: str | None = None
+    memo: str = ""
+    due_at: int | None = None
+    invoice_message: str = ""
+    invoice_title: str = ""
+    client_email: str = ""
+    client_name: str = ""
+    order_id: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    redirect_url: str | None = None
+    coins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The identity of a new invoice: all that its maker is told."""
+
+    id: int
+    share_token: str
+    created_at: int
+
+
+def problems(context: Context, draft: Draft, mode: Mode) -> list[Problem]:
+    """Return what is wrong with a draft that can be told without the database."""
+    found: list[Problem] = []
+
+    def check(look: Callable[[], object]) -> None:
+        try:
+            look()
+        except InvalidError as error:
+            found.extend(error.problems)
+
+    if mode is Mode.LIVE and draft.currency not in context.currencies:
+        listed = ", ".join(sorted(context.currencies)) or "none"
+        message = f"This server has no rate source for {draft.currency}. It has: {listed}."
+        found.append(Problem("fiat_currency", "unsupported_currency", message))
+    if draft.wallet_address is not None and draft.coin_symbol is None:
+        message = "coin_symbol is required when wallet_address is given."
+        found.append(Problem("coin_symbol", "missing", message))
+    elif draft.coin_symbol is not None and draft.wallet_address is None:
+        symbol = draft.coin_symbol
+        check(lambda: context.methods.named(symbol, mode=mode))
+    elif draft.coin_symbol is not None and draft.wallet_address is not None:
+        symbol, address = draft.coin_symbol, draft.wallet_address
+        check(lambda: named_for_address(context, symbol, address, mode))
+    for coin in draft.coins:
+        check(lambda coin=coin: context.methods.named(coin, "coins", mode))  # type: ignore[misc]
+    return found
+
+
+async def create(
+    context: Context,
+    principal: access.Principal,
+    draft: Draft,
+    now: int,
+    idempotency_key: str | None = None,
+    body: bytes = b"",
+) -> Created:
+    """Make an invoice and return it once it is durable.
+
+    With an idempotency key the same body gets the first answer again and another body a
+    ConflictError (`idempotency_mismatch`). Raises InvalidError, and ConflictError
+    (`address_in_use`).
+    """
+    found = problems(context, draft, principal.mode)
+    if found:
+        raise InvalidError(*found)
+    token = urlsafe_b64encode(context.entropy.token(SHARE_TOKEN_BYTES)).decode().rstrip("=")
+    row = _row(context, principal, draft, token, now)
+    if not _needs_transaction(draft) and idempotency_key is None:
+        return Created(await context.store.insert_invoice(row), token, now)
+    digest = hashlib.sha256(body).hexdigest()
+
+    def write(connection: Connection) -> Created:
+        scope = None
+        if idempotency_key is not None:
+            scope = _scope(principal, idempotency_key)
+            kept = _earlier_answer(connection, scope, digest, now)
+            if kept is not None:
+                return kept
+        _check_merchant(connection, context, principal, draft, now)
+        created = Created(invoices.insert(connection, row), token, now)
+        if scope is not None:
+            answer = [created.id, created.share_token, created.created_at]
+            invoices.keep_answer(connection, scope, json.dumps(answer))
+        return created
+
+    return await context.store.write(write)
+
+
+def _needs_transaction(draft: Draft) -> bool:
+    """Tell whether anything besides the draft itself must be read or claimed."""
+    return draft.coin_symbol is not None or draft.redirect_url is not None
+
+
+def _row(
+    context: Context, principal: access.Principal, draft: Draft, token: str, now: int
+) -> dict[str, object]:
+    address, symbol, coins = draft.wallet_address, draft.coin_symbol, draft.coins
+    if address is not None and symbol is not None:
+        (method,) = named_for_address(context, symbol, address, principal.mode)
+        symbol = method.id
+    elif symbol is not None:
+        symbol = symbol.upper()
+    return invoices.new_row(
+        NEW,
+        merchant_id=principal.merchant_id,
+        mode=principal.mode.value,
+        share_token=token,
+        type="api",
+        created_at=now,
+        updated_at=now,
+        fiat_amount=str(draft.amount),
+        fiat_currency=draft.currency,
+        tolerance="0",
+        due_at=draft.due_at,
+        coin_symbol=symbol,
+        wallet_address=address,
+        coins=json.dumps([coin.upper() for coin in coins]) if coins else None,
+        memo=draft.memo,
+        client_name=draft.client_name,
+        client_email=draft.client_email,
+        invoice_title=draft.invoice_title,
+        invoice_message=draft.invoice_message,
+        order_id=draft.order_id,
+        metadata=json.dumps(dict(draft.metadata)),
+        redirect_url=draft.redirect_url,
+    )
+
+
+def _earlier_answer(
+    connection: Connection, scope: invoices.Scope, digest: str, now: int
+) -> Created | None:
+    """Return what an idempotency key was answered before; None if it is new, and now taken."""
+    kept = invoices.claim_idempotency(connection, scope, digest, now)
+    return None if kept is None else _repeated(kept, digest)
+
+
+def _repeated(kept: invoices.KeptAnswer, digest: str) -> Created:
+    """Return a kept answer to the same request; raises ConflictError for another one."""
+    if kept.body_digest != digest:
+        message = (
+            "This Idempotency-Key was used for a different request in the last 24 hours. "
+            "Use a new key for a new invoice."
+        )
+        raise ConflictError("idempotency_mismatch", message)
+    return Created(*json.loads(kept.answer))
+
+
+async def earlier(
+    context: Context, principal: access.Principal, idempotency_key: str, body: bytes
+) -> Created | None:
+    """Return what the same request was answered before, None where its key is new.
+
+    Asked before anything is checked: what was good then is not refused now because its due date has
+    passed or a coin was switched off meanwhile. Raises ConflictError (`idempotency_mismatch`).
+    """
+    scope = _scope(principal, idempotency_key)
+    kept = await context.store.read(lambda connection: invoices.kept_answer(connection, scope))
+    return None if kept is None else _repeated(kept, hashlib.sha256(body).hexdigest())
+
+
+def _scope(principal: access.Principal, idempotency_key: str) -> invoices.Scope:
+    return invoices.Scope(
+        principal.merchant_id, principal.mode, "POST /api/invoice", idempotency_key
+    )
+
+
+def _check_merchant(
+    connection: Connection,
+    context: Context,
+    principal: access.Principal,
+    draft: Draft,
+    now: int,
+) -> None:
+    """Check a draft against what the merchant has, and claim the address it names."""
+    if draft.redirect_url is not None:
+        _check_redirect(connection, principal.merchant_id, draft.redirect_url)
+    if principal.mode is Mode.TEST or draft.coin_symbol is None:
+        return
+    if draft.wallet_address is not None:
+        (method,) = named_for_address(context, draft.coin_symbol, draft.wallet_address)
+        destination = context.methods.chain_of(method).parse_address(draft.wallet_address)
+        claim_shared(connection, context, principal.merchant_id, method, destination, now)
+        return
+    named = {method.id for method in context.methods.named(draft.coin_symbol)}
+    wallets = merchants.list_wallets(connection, principal.merchant_id)
+    if not any(wallet.method in named for wallet in wallets):
+        message = (
+            f"This merchant has no {draft.coin_symbol.upper()} wallet. Add one with "
+            "`counterfoil wallet add`, or send wallet_address."
+        )
+        raise InvalidError(Problem("coin_symbol", "no_wallet", message))
+
+
+def _check_redirect(connection: Connection, merchant_id: int, url: str) -> None:
+    origins = merchants.get(connection, merchant_id).redirect_origins
+    scheme, _, rest = url.partition("://")
+    origin = f"{scheme}://{rest.partition('/')[0].partition('?')[0].partition('#')[0]}".lower()
+    if origin not in origins:
+        message = (
+            f"redirect_url must begin with an origin on the merchant's list. Add it with "
+            f"`counterfoil merchant allow-redirect {origin}`."
+        )
+        raise InvalidError(Problem("redirect_url", "origin_not_listed", message))
+
+
+def claim_shared(
+    connection: Connection,
+    context: Context,
+    merchant_id: int,
+    method: Method,
+    destination: Destination,
+    now: int,
+) -> None:
+    """Claim an address for a merchant to share among invoices; raises ConflictError.
+
+    An address that a wallet here derives is for one invoice alone: shared, it would credit two.
+    """
+    message = "This wallet_address is already in use on this server. Use another address."
+    conflict = ConflictError("address_in_use", message, field="wallet_address")
+    claimed = quotes.claim_destination(
+        connection,
+        merchant_id,
+        destination,
+        matching.Kind.SHARED,
+        wallet_id=None,
+        derivation_index=None,
+        now=now,
+    )
+    if claimed is None:
+        raise conflict
+    chain = context.methods.chain_of(method)
+    for wallet in merchants.list_xpubs(connection, method.id):
+        for index in range(wallet.next_index, wallet.next_index + _LOOK_AHEAD):
+            if context.methods.derive(chain.name, wallet.value, index).key == destination.key:
+                raise conflict
+
+
+async def get(context: Context, principal: access.Principal, invoice_id: int) -> Invoice:
+    """Return an invoice of the key's merchant and mode; raises NotFoundError."""
+    found = await context.store.read(
+        lambda connection: invoices.get(
+            connection, invoice_id, principal.merchant_id, principal.mode
+        )
+    )
+    if found is None:
+        raise not_found()
+    return found
+
+
+def not_found() -> NotFoundError:
+    """Return the one answer to an unknown id and to somebody else's."""
+    return NotFoundError("not_found", "There is no such invoice.")
+
+
+async def list_page(
+    context: Context, principal: access.Principal, wanted: invoices.Filter, limit: int
+) -> tuple[list[Invoice], int | None]:
+    """Return a page of invoices, the newest first, and the id to go on after, if there are more."""
+    rows = await context.store.read(
+        lambda connection: invoices.list_page(
+            connection, principal.merchant_id, principal.mode, wanted, limit + 1
+        )
+    )
+    page = rows[:limit]
+    return page, page[-1].id if len(rows) > limit else None
+
+
+async def cancel(
+    context: Context, principal: access.Principal, invoice_id: int, now: int
+) -> Invoice:
+    """Cancel an invoice; again does nothing. Raises ConflictError `invoice_has_money`.
+
+    The address stays watched: what comes after all is credited.
+    """
+
+    def write(connection: Connection) -> Invoice:
+        found = invoices.get(connection, invoice_id, principal.merchant_id, principal.mode)
+        if found is None:
+            raise not_found()
+        invoice = invoices.lock(connection, invoice_id)
+        if invoice.standing.status in (Status.CONFIRMING, Status.PAID):
+            message = "This invoice has been paid or is being paid, so it cannot be cancelled."
+            raise ConflictError("invoice_has_money", message)
+        invoices.cancel(connection, invoice_id, now)
+        reassess(connection, context, invoice_id, now)
+        return invoices.lock(connection, invoice_id)
+
+    invoice = await context.store.write(write)
+    context.store.wake("outbox")
+    context.store.wake("pages")
+    return invoice
+
+
+async def list_payments(
+    context: Context, principal: access.Principal, invoice_id: int
+) -> tuple[Invoice, list[Credited]]:
+    """Return an invoice and the payments that are credited to it."""
+
+    def read(connection: Connection) -> tuple[Invoice, list[Credited]]:
+        found = invoices.get(connection, invoice_id, principal.merchant_id, principal.mode)
+        if found is None:
+            raise not_found()
+        return found, credited(connection, context, found.id)
+
+    return await context.store.read(read)
+
+
+def credited(connection: Connection, context: Context, invoice_id: int) -> list[Credited]:
+    """Return the payments of an invoice, as deep as the chains' cursors say now."""
+    states = loops.list_chains(connection, list(context.methods.chains))
+    heights = {state.name: state.cursor.height for state in states if state.cursor}
+    return payments.list_credited(connection, invoice_id, heights)
+
+
+def pay_url(context: Context, share_token: str) -> str:
+    """Return the address of the pay page."""
+    return f"{context.checkout_url}/pay-invoice?share_token={share_token}"
+
+
+def describe(context: Context, invoice: Invoice) -> dict[str, object]:
+    """Return an invoice as the contract shows it: 17 keys in their order, ours after them."""
+    standing = invoice.standing
+    conditions = [condition.value for condition in standing.conditions]
+    return {
+        "id": invoice.id,
+        "share_token": invoice.share_token,
+        "created_at": events.iso(invoice.created_at),
+        "pay_url": pay_url(context, invoice.share_token),
+        "fiat_amount": str(invoice.amount),
+        "fiat_currency": invoice.currency,
+        "status": standing.status.value,
+        "updated_at": events.iso(invoice.updated_at),
+        "due_at": None if invoice.due_at is None else events.iso(invoice.due_at),
+        "coin_symbol": invoice.coin_symbol,
+        "type": invoice.type,
+        "wallet_address": invoice.wallet_address,
+        "memo": invoice.memo,
+        "client_name": invoice.client_name,
+        "client_email": invoice.client_email,
+        "invoice_title": invoice.title,
+        "invoice_message": invoice.message,
+        "exceptions": conditions,
+        "exception": conditions[0] if conditions else None,
+        "paid_at": None if invoice.paid_at is None else events.iso(invoice.paid_at),
+        "order_id": invoice.order_id,
+        "metadata": invoice.metadata,
+        "redirect_url": invoice.redirect_url,
+        "coins": list(invoice.coins),
+        "test": invoice.mode is Mode.TEST,
+    }
+
+
+def describe_payment(context: Context, invoice: Invoice, item: Credited) -> dict[str, object]:
+    """Return a payment as the contract shows it (wire contract, section 7)."""
+    method = context.methods.get(item.method)
+    payment = item.payment
+    if payment.gone_at is not None:
+        state = "gone"
+    elif payment.is_deep:
+        state = "final"
+    else:
+        state = "confirming" if payment.is_mined else "seen"
+    return {
+        "id": payment.id,
+        "method": item.method,
+        "txid": payment.txid,
+        "index": item.place,
+        "amount": money.format_coin(payment.received_atomic, method.decimals if method else 0),
+        "confirmations": max(payment.depth, 0),
+        "state": state,
+        "fiat_value": money.format_fiat(payment.quoted_value, invoice.currency),
+        "first_seen_at": events.iso(item.first_seen_at),
+    }

@@ -1,0 +1,116 @@
+"""API keys: making, revoking, and telling whose one is."""
+
+from dataclasses import dataclass
+
+from counterfoil.core import access
+from counterfoil.core.access import Principal, Scope
+from counterfoil.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
+from counterfoil.core.ports import Entropy, Mode, Store
+from counterfoil.db import merchants
+from counterfoil.db.engine import Connection
+
+_HINT_LENGTH = 12
+# A revoked key is refused everywhere within this time; until then a process may remember it.
+_REMEMBERED_MS = 1_000
+_REMEMBERED_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    principal: Principal
+    until: int
+
+
+class Keyring:
+    """Tells whose key a request carries, and remembers when each was last used."""
+
+    def __init__(self, store: Store) -> None:
+        """Start with nothing remembered."""
+        self._store = store
+        self._remembered: dict[str, _Remembered] = {}
+        self._used_at: dict[int, int] = {}
+
+    async def authenticate(self, header: str | None, now: int) -> Principal:
+        """Return who asks, by the `Authorization` header: the bare key, or `Bearer <key>`.
+
+        Raises UnauthenticatedError. A key with a typo is told apart without asking the database.
+        """
+        if not header:
+            message = "Send your API key in the Authorization header."
+            raise UnauthenticatedError("missing_key", message)
+        scheme, _, rest = header.partition(" ")
+        key = rest.strip() if scheme.lower() == "bearer" else header.strip()
+        if not access.is_well_formed(key):
+            message = "This is not a Counterfoil API key, or it has a typo in it."
+            raise UnauthenticatedError("bad_key", message)
+        digest = access.digest(key)
+        remembered = self._remembered.get(digest)
+        if remembered is not None and now < remembered.until:
+            principal = remembered.principal
+        else:
+            principal = await self._look_up(digest, now)
+        self._used_at[principal.key_id] = now
+        return principal
+
+    async def _look_up(self, digest: str, now: int) -> Principal:
+        found = await self._store.read(lambda connection: merchants.find_key(connection, digest))
+        if found is None:
+            self._remembered.pop(digest, None)
+            raise UnauthenticatedError("bad_key", "This API key is unknown or has been revoked.")
+        if len(self._remembered) >= _REMEMBERED_MAX:
+            self._remembered.clear()
+        self._remembered[digest] = _Remembered(found, now + _REMEMBERED_MS)
+        return found
+
+    async def save_last_used(self) -> None:
+        """Write when keys were last used: once for many requests."""
+        used_at, self._used_at = self._used_at, {}
+        if used_at:
+            await self._store.write(
+                lambda connection: merchants.save_last_used(connection, used_at)
+            )
+
+
+def require(principal: Principal, scope: Scope) -> None:
+    """Raise ForbiddenError, which names the scope, where a key's own is too small."""
+    if not principal.scope.includes(scope):
+        message = (
+            f"This needs a key with the scope {scope.label} or higher; "
+            f"yours has {principal.scope.label}."
+        )
+        raise ForbiddenError("scope_too_small", message)
+
+
+async def create(
+    store: Store, entropy: Entropy, merchant_id: int, mode: Mode, scope: Scope, now: int
+) -> str:
+    """Make a key and return it: the only time that it is shown."""
+    key = access.make_key(mode, entropy.below)
+
+    def write(connection: Connection) -> None:
+        merchants.insert_key(
+            connection,
+            merchant_id=merchant_id,
+            mode=mode,
+            scope=scope,
+            digest=access.digest(key),
+            hint=key[:_HINT_LENGTH],
+            now=now,
+        )
+
+    await store.write(write)
+    return key
+
+
+async def list_all(store: Store, merchant_id: int) -> list[merchants.Key]:
+    """Return a merchant's keys, the revoked ones too."""
+    return await store.read(lambda connection: merchants.list_keys(connection, merchant_id))
+
+
+async def revoke(store: Store, merchant_id: int, key_id: int, now: int) -> None:
+    """Let a key open nothing any more; raises NotFoundError."""
+    is_done = await store.write(
+        lambda connection: merchants.revoke_key(connection, merchant_id, key_id, now)
+    )
+    if not is_done:
+        raise NotFoundError("unknown_key", f"This merchant has no key {key_id} in use.")

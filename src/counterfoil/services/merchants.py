@@ -1,0 +1,203 @@
+"""Merchants, their wallets and their channels."""
+
+from dataclasses import dataclass
+
+from counterfoil.core import money, signing
+from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
+from counterfoil.core.invoice import EventType
+from counterfoil.core.ports import Channel, Entropy, Mode, Store
+from counterfoil.db import merchants, outbox
+from counterfoil.db.engine import Connection
+from counterfoil.db.merchants import Merchant, Wallet
+from counterfoil.db.vault import Vault
+from counterfoil.services.context import Context
+from counterfoil.services.invoices import claim_shared
+
+DEFAULT_NAME = "Default"
+NAME_LENGTH_MAX = 100
+ADDRESSES_TO_COMPARE = 3
+_TEST_WALLET_BYTES = 16
+
+
+async def ensure_default(context: Context, now: int) -> None:
+    """Make the first merchant where there is none."""
+
+    def write(connection: Connection) -> None:
+        if not merchants.list_all(connection):
+            _insert(connection, context.entropy, DEFAULT_NAME, "USD", now)
+
+    await context.store.write(write)
+
+
+async def create(context: Context, name: str, currency: str, now: int) -> int:
+    """Make a merchant and return its id; raises ConflictError where the name is taken."""
+    code = money.parse_currency(currency, "currency")
+    if not 0 < len(name) <= NAME_LENGTH_MAX or not name.isprintable() or name != name.strip():
+        message = f"A merchant's name has 1 to {NAME_LENGTH_MAX} printable characters."
+        raise InvalidError(Problem("name", "invalid_name", message))
+    merchant_id = await context.store.write(
+        lambda connection: _insert(connection, context.entropy, name, code, now)
+    )
+    if merchant_id is None:
+        message = f"There is a merchant with the name {name} already."
+        raise ConflictError("name_taken", message)
+    return merchant_id
+
+
+def _insert(
+    connection: Connection, entropy: Entropy, name: str, currency: str, now: int
+) -> int | None:
+    """Add a merchant with a wallet for the simulator's coin, so that test mode needs no set-up."""
+    merchant_id = merchants.insert(connection, name, currency, now)
+    if merchant_id is None:
+        return None
+    merchants.insert_wallet(
+        connection,
+        merchant_id=merchant_id,
+        method="TEST",
+        kind=merchants.XPUB,
+        value=f"testwallet-{entropy.token(_TEST_WALLET_BYTES).hex()}",
+        now=now,
+    )
+    return merchant_id
+
+
+async def list_all(store: Store) -> list[Merchant]:
+    """Return all merchants, the oldest first."""
+    return await store.read(merchants.list_all)
+
+
+async def find(store: Store, name: str | None) -> Merchant:
+    """Return the merchant with a name, or the only one; raises NotFoundError that lists them."""
+    known = await store.read(merchants.list_all)
+    names = ", ".join(merchant.name for merchant in known) or "none"
+    if name is None:
+        if len(known) == 1:
+            return known[0]
+        message = f"There are several merchants; name one with --merchant. They are: {names}."
+        raise NotFoundError("merchant_not_named", message)
+    for merchant in known:
+        if merchant.name == name:
+            return merchant
+    raise NotFoundError("unknown_merchant", f"There is no merchant {name}. There are: {names}.")
+
+
+async def allow_redirect(store: Store, merchant: Merchant, origin: str) -> None:
+    """Let the pay page send payers back to an origin such as https://shop.example."""
+    scheme, _, host = origin.lower().partition("://")
+    if scheme != "https" or not host or not set(host).isdisjoint("/?#@ "):
+        message = "An origin is https:// and a host, such as https://shop.example."
+        raise InvalidError(Problem("origin", "invalid_origin", message))
+    origins = tuple(dict.fromkeys((*merchant.redirect_origins, origin.lower())))
+    await store.write(
+        lambda connection: merchants.set_redirect_origins(connection, merchant.id, origins)
+    )
+
+
+# --- wallets -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AddedWallet:
+    """A new wallet, with the addresses that its owner should compare with their own."""
+
+    id: int
+    addresses: tuple[str, ...]
+
+
+async def add_wallet(
+    context: Context,
+    merchant_id: int,
+    method_id: str,
+    *,
+    xpub: str | None,
+    address: str | None,
+    now: int,
+) -> AddedWallet:
+    """Add what a merchant receives a method on: an extended public key, or one address.
+
+    Raises InvalidError (`private_key_refused` and the like, never repeating the value) and
+    ConflictError where there is a wallet for the method, or somebody else has this one.
+    """
+    (method, *others) = context.methods.named(method_id, "method")
+    if others:
+        choices = ", ".join(choice.id for choice in (method, *others))
+        message = f"{method_id} means several methods here; name one of {choices}."
+        raise InvalidError(Problem("method", "ambiguous_method", message))
+    chain = context.methods.chain_of(method)
+    if xpub is not None:
+        kind, value = merchants.XPUB, chain.parse_wallet(xpub)
+        shown = [chain.derive(value, n).address for n in range(ADDRESSES_TO_COMPARE)]
+        destination = None
+    else:
+        destination = chain.parse_address(address or "")
+        kind, value = merchants.ADDRESS, destination.address
+        shown = [value]
+
+    def write(connection: Connection) -> int | None:
+        known = merchants.list_wallets(connection, merchant_id)
+        if any(wallet.method == method.id for wallet in known):
+            message = f"This merchant has a {method.id} wallet already."
+            raise ConflictError("wallet_exists", message)
+        if destination is not None:
+            claim_shared(connection, context, merchant_id, method, destination, now)
+        return merchants.insert_wallet(
+            connection, merchant_id=merchant_id, method=method.id, kind=kind, value=value, now=now
+        )
+
+    wallet_id = await context.store.write(write)
+    if wallet_id is None:
+        message = "This wallet is already in use on this server."
+        raise ConflictError("wallet_in_use", message)
+    return AddedWallet(wallet_id, tuple(shown))
+
+
+async def list_wallets(store: Store, merchant_id: int) -> list[Wallet]:
+    """Return a merchant's wallets for real coins."""
+    found = await store.read(lambda connection: merchants.list_wallets(connection, merchant_id))
+    return [wallet for wallet in found if wallet.method != "TEST"]
+
+
+# --- channels ----------------------------------------------------------------------------------
+
+
+async def add_channel(
+    context: Context,
+    vault: Vault,
+    channel: Channel,
+    merchant_id: int,
+    target: str,
+    wanted: tuple[EventType, ...],
+    now: int,
+) -> tuple[int, str]:
+    """Add an endpoint and return its id and its secret: the only time that it is shown."""
+    endpoint = channel.parse_target(target)
+    secret = signing.make_secret(context.entropy.token(signing.SECRET_SIZE_BYTES))
+    sealed = vault.encrypt(secret)
+
+    def write(connection: Connection) -> int:
+        return outbox.insert_channel(
+            connection,
+            merchant_id=merchant_id,
+            kind=channel.kind,
+            target=endpoint,
+            secret=sealed,
+            wanted=wanted,
+            modes=tuple(Mode),
+            now=now,
+        )
+
+    return await context.store.write(write), secret
+
+
+async def find_channel(store: Store, merchant_id: int, channel_id: int) -> outbox.Channel:
+    """Return a merchant's channel; raises NotFoundError."""
+    found = await store.read(lambda connection: outbox.get_channel(connection, channel_id))
+    if found is None or found.merchant_id != merchant_id:
+        raise NotFoundError("unknown_channel", f"This merchant has no channel {channel_id}.")
+    return found
+
+
+async def list_channels(store: Store, merchant_id: int) -> list[outbox.Channel]:
+    """Return a merchant's channels."""
+    return await store.read(lambda connection: outbox.list_channels(connection, merchant_id))

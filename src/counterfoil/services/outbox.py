@@ -1,0 +1,91 @@
+"""Telling: claiming what is due, and what follows from each attempt."""
+
+from counterfoil.core import events, retry
+from counterfoil.core.ports import Answer, Attempt, Store
+from counterfoil.db import loops, outbox
+from counterfoil.db.engine import Connection
+from counterfoil.db.outbox import Delivery as Delivery
+
+# An endpoint at which every attempt has failed for this long is paused, and the merchant told.
+PAUSE_AFTER_MS = 3 * retry.DAY_MS
+
+
+async def claim(store: Store, limit: int, busy: frozenset[int], now: int) -> list[Delivery]:
+    """Claim deliveries that are due, except those of channels in `busy`."""
+
+    def write(connection: Connection) -> list[Delivery]:
+        at = loops.database_now(connection, now)
+        return outbox.claim_due(connection, at, limit, busy)
+
+    return await store.write(write)
+
+
+async def record(store: Store, claimed: Delivery, made: Attempt, now: int, jitter: int) -> None:
+    """Record an attempt, and decide whether and when there is another one."""
+
+    def write(connection: Connection) -> None:
+        attempts = claimed.attempts + 1
+        state, next_at = outbox.DELIVERED, now
+        if made.answer is not Answer.DELIVERED:
+            first_at = claimed.first_at if claimed.first_at is not None else now
+            follows = retry.after_failure(
+                made.answer, attempts, first_at, now, jitter, made.retry_after_s
+            )
+            if isinstance(follows, retry.Again):
+                state, next_at = outbox.DUE, follows.at
+            else:
+                state = outbox.PARKED
+        is_ours = outbox.record_attempt(
+            connection, claimed, made, state=state, next_at=next_at, now=now
+        )
+        if is_ours:
+            _note_health(connection, claimed.channel_id, made, now)
+
+    await store.write(write)
+
+
+def _note_health(connection: Connection, channel_id: int, made: Attempt, now: int) -> None:
+    """Pause an endpoint that wants no more, or that has failed for days."""
+    if made.answer is Answer.DELIVERED:
+        outbox.set_failing_since(connection, channel_id, None)
+        return
+    if made.answer is Answer.GONE:
+        reason = "The endpoint answered 410 Gone. Resume it when it should hear from us again."
+        outbox.pause_channel(connection, channel_id, reason, now)
+        return
+    outbox.set_failing_since(connection, channel_id, now)
+    found = outbox.get_channel(connection, channel_id)
+    if found and found.failing_since is not None and now - found.failing_since >= PAUSE_AFTER_MS:
+        reason = "Every attempt has failed for three days. Resume it when the endpoint is mended."
+        outbox.pause_channel(connection, channel_id, reason, now)
+
+
+async def redeliver(store: Store, channel_id: int, event_id: events.EventID, now: int) -> bool:
+    """Send an event to a channel once more; False if its merchant has no such event."""
+    found = await store.write(
+        lambda connection: outbox.redeliver(connection, channel_id, event_id, now)
+    )
+    store.wake("outbox")
+    return found
+
+
+async def resume(store: Store, channel_id: int, now: int) -> int:
+    """Send to a paused channel again, what was parked first; return how many wait."""
+    waiting = await store.write(
+        lambda connection: outbox.resume_channel(connection, channel_id, now)
+    )
+    store.wake("outbox")
+    return waiting
+
+
+async def pause(store: Store, channel_id: int, now: int) -> None:
+    """Stop sending to a channel; what happens meanwhile waits for it."""
+    reason = "The merchant paused it."
+    await store.write(
+        lambda connection: outbox.pause_channel(connection, channel_id, reason, now)
+    )
+
+
+async def list_sent(store: Store, channel_id: int, limit: int) -> list[outbox.Sent]:
+    """Return a channel's latest deliveries, the newest first."""
+    return await store.read(lambda connection: outbox.list_sent(connection, channel_id, limit))

@@ -1,0 +1,344 @@
+"""Reading one chain, block after block, and never skipping one.
+
+The cursor is the last header read. The next block is asked for by hash and must name the cursor as
+its parent; where the node's chain no longer holds the cursor, the way back to the common ancestor
+and the new branch are recorded in one commit. A node that errs, lags or knows nothing new means:
+wait. A crash anywhere is safe, since nothing is kept outside of the database but a list of
+transactions that need not be decoded twice.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from counterfoil.core.errors import NodeError
+from counterfoil.core.ports import Block, Chain, Head
+from counterfoil.db import invoices, loops
+from counterfoil.db.engine import Connection
+from counterfoil.services import observations
+from counterfoil.services.context import Context
+from counterfoil.services.payments import reassess
+
+T = TypeVar("T")
+
+_LEASE_RENEW_MS = 5_000
+_BLOCKS_PER_LOOK = 50
+_REASSESS_BATCH = 200
+# A tip older than this many block intervals is a node that is stuck, or a chain that is halted.
+_TIP_AGE_INTERVALS = 10
+# How often the row of a chain on which nothing happens is written.
+_IDLE_WRITE_MS = 5_000
+
+# What `list_states` returns.
+ChainState = loops.ChainState
+
+_log = structlog.get_logger("counterfoil.watching")
+
+
+class LeaseLostError(Exception):
+    """Another process watches this chain now; what we were about to record is its to record."""
+
+
+async def ensure_chains(context: Context) -> None:
+    """Make the rows of the enabled chains; raises NodeError where one was another network."""
+
+    def write(connection: Connection) -> None:
+        for chain in context.methods.chains.values():
+            loops.ensure_chain(connection, chain.name, chain.network)
+
+    await context.store.write(write)
+
+
+async def list_states(context: Context) -> list[loops.ChainState]:
+    """Return how the enabled chains stand."""
+    names = list(context.methods.chains)
+    return await context.store.read(lambda connection: loops.list_chains(connection, names))
+
+
+@dataclass(slots=True)
+class Watch:
+    """One process's watch over one chain."""
+
+    context: Context
+    chain: Chain
+    holder: str
+    _fence: int | None = None
+    _renewed_at: int = 0
+    _written_at: int = 0
+    _is_right_chain: bool = False
+    _noted: tuple[str | None, int | None] | None = None
+    _noted_at: int = 0
+    # What has been decoded and is still unconfirmed: only to spare work, lost without harm.
+    _decoded: set[str] = field(default_factory=set)
+
+    async def look(self, now: int) -> bool:
+        """Take one look at the chain; return whether there was more than one look could take.
+
+        Raises LeaseLostError where another process has taken over in the middle of it.
+        """
+        if not await self._hold_lease(now):
+            return False
+        await self.drain(now)
+        try:
+            head = await self.chain.head()
+            await self._check_chain()
+            trouble = None if head.is_synced else "The node is still syncing."
+            more = False
+            if trouble is None:
+                more, trouble = await self._follow(head, now)
+        except NodeError as error:
+            await self._note_node(str(error), None, now)
+            return False
+        await self._note_node(trouble, head.height, now)
+        return more
+
+    async def drain(self, now: int) -> None:
+        """Assess the invoices whose facts have changed, one to a transaction."""
+        while True:
+            due = await self.context.store.read(
+                lambda connection: invoices.list_due_reassess(
+                    connection, self.chain.name, _REASSESS_BATCH
+                )
+            )
+            if not due:
+                return
+            for invoice_id in due:
+                await self._write(lambda c, i=invoice_id: self._reassess(c, i, now))  # type: ignore[misc]
+            self.context.store.wake("outbox")
+            self.context.store.wake("pages")
+
+    def _reassess(self, connection: Connection, invoice_id: int, now: int) -> None:
+        if not reassess(connection, self.context, invoice_id, now):
+            # The status is as it was, but what the page shows of the payments is not.
+            invoices.touch(connection, invoice_id)
+        invoices.clear_due_reassess(connection, invoice_id)
+
+    async def _hold_lease(self, now: int) -> bool:
+        """Take the lease or keep it; False while another process holds it."""
+        if self._fence is not None and now - self._renewed_at < _LEASE_RENEW_MS:
+            return True
+        name = _lease_name(self.chain)
+        self._fence = await self.context.store.write(
+            lambda connection: loops.take_lease(connection, name, self.holder, now)
+        )
+        self._renewed_at = now
+        return self._fence is not None
+
+    async def release(self) -> None:
+        """Let another process watch at once instead of waiting for the lease to run out."""
+        if self._fence is not None:
+            name = _lease_name(self.chain)
+            await self.context.store.write(
+                lambda connection: loops.drop_lease(connection, name, self.holder)
+            )
+            self._fence = None
+
+    async def _write(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` in a transaction in which we certainly hold the lease."""
+        name, fence = _lease_name(self.chain), self._fence
+
+        def fenced(connection: Connection) -> T:
+            if fence is None or not loops.holds_lease(connection, name, fence):
+                raise LeaseLostError
+            return fn(connection)
+
+        try:
+            return await self.context.store.write(fenced)
+        except LeaseLostError:
+            self._fence = None
+            raise
+
+    async def _check_chain(self) -> None:
+        """Raise NodeError where the node is on another chain; asked once while it answers."""
+        if self._is_right_chain:
+            return
+        genesis = await self.chain.block_hash(0)
+        if genesis != self.chain.genesis:
+            message = (
+                f"The node is on another chain: its first block is {genesis}, "
+                f"{self.chain.network} begins with {self.chain.genesis}. "
+                f"Check chains.{self.chain.name}.network and .rpc."
+            )
+            raise NodeError(message)
+        network = await self.context.store.read(
+            lambda connection: loops.get_network(connection, self.chain.name)
+        )
+        if network != self.chain.network:
+            message = (
+                f"This database has watched {network} as {self.chain.name}; it cannot go on with "
+                f"{self.chain.network}. Use another data folder for another network."
+            )
+            raise NodeError(message)
+        self._is_right_chain = True
+
+    async def _follow(self, head: Head, now: int) -> tuple[bool, str | None]:
+        """Read what is new; return whether there is more, and what is wrong, if anything is."""
+        cursor = await self._cursor()
+        if cursor is None:
+            cursor = await self._start(head)
+        for _ in range(_BLOCKS_PER_LOOK):
+            at_cursor = await self.chain.block_hash(cursor.height)
+            if at_cursor is None:
+                return False, f"The node is behind: it has not reached block {cursor.height} yet."
+            if at_cursor != cursor.hash:
+                if not await self._go_back(cursor, now):
+                    return False, await self._why_not_back(cursor)
+            else:
+                block = await self._next_block(cursor)
+                if block is None:
+                    break
+                await self._write(
+                    lambda c, b=block: observations.record_block(  # type: ignore[misc]
+                        c, self.context, self.chain, b, now
+                    )
+                )
+            await self.drain(now)
+            moved = await self._cursor()
+            assert moved is not None, "a cursor never vanishes"  # noqa: S101
+            cursor = moved
+        else:
+            return True, None
+        return await self._read_mempool(head, cursor, now)
+
+    async def _cursor(self) -> loops.Cursor | None:
+        return await self.context.store.read(
+            lambda connection: loops.get_cursor(connection, self.chain.name)
+        )
+
+    async def _start(self, head: Head) -> loops.Cursor:
+        """Begin at the tip: what is below is history and never credited."""
+        block = await self.chain.block(head.hash)
+        if block is None:
+            message = "The node does not know its own tip."
+            raise NodeError(message)
+        await self._write(lambda connection: observations.start(connection, self.chain, block))
+        _log.info("chain_started", chain=self.chain.name, height=block.height)
+        return loops.Cursor(block.height, block.hash)
+
+    async def _next_block(self, cursor: loops.Cursor) -> Block | None:
+        """Return the block after the cursor, if there is one that fits onto it."""
+        next_hash = await self.chain.block_hash(cursor.height + 1)
+        block = None if next_hash is None else await self.chain.block(next_hash)
+        return block if block is not None and block.parent == cursor.hash else None
+
+    async def _go_back(self, cursor: loops.Cursor, now: int) -> bool:
+        """Record that the node's chain has left ours below the cursor; False: ask again later."""
+        ancestor = await self._common_ancestor(cursor)
+        if ancestor is None:
+            return False
+        branch = await self._branch(ancestor, cursor.height)
+        if branch is None:
+            return False
+        _log.warning("reorg", chain=self.chain.name, ancestor=ancestor.height, height=cursor.height)
+        await self._write(
+            lambda c: observations.record_reorg(
+                c, self.context, self.chain, ancestor.height, branch, now
+            )
+        )
+        return True
+
+    async def _common_ancestor(self, cursor: loops.Cursor) -> loops.Cursor | None:
+        """Return the highest block that both the node and we hold; None if there is none known."""
+        for height in range(cursor.height - 1, -1, -1):
+            ours = await self._header_hash(height)
+            theirs = await self.chain.block_hash(height)
+            if ours is None or theirs is None:
+                return None
+            if ours == theirs:
+                return loops.Cursor(height, ours)
+        return None
+
+    async def _header_hash(self, height: int) -> str | None:
+        return await self.context.store.read(
+            lambda connection: loops.get_header_hash(connection, self.chain.name, height)
+        )
+
+    async def _branch(self, ancestor: loops.Cursor, height: int) -> Sequence[Block] | None:
+        """Return the node's blocks from above the ancestor up to a height, linked to one another.
+
+        None where the node changed its mind while it was asked.
+        """
+        blocks: list[Block] = []
+        parent = ancestor
+        while parent.height < height:
+            block = await self._next_block(parent)
+            if block is None:
+                return None
+            blocks.append(block)
+            parent = loops.Cursor(block.height, block.hash)
+        return blocks
+
+    async def _why_not_back(self, cursor: loops.Cursor) -> str | None:
+        """Return what to tell the operator where no common ancestor was found."""
+        oldest = await self.context.store.read(
+            lambda connection: loops.get_oldest_height(connection, self.chain.name)
+        )
+        if oldest is None or await self._header_hash(oldest) == await self.chain.block_hash(oldest):
+            return None
+        return (
+            f"The node's chain parts from ours below block {oldest}, the oldest that is kept "
+            f"(ours reaches {cursor.height}). Check the node; nothing is recorded until it agrees."
+        )
+
+    async def _read_mempool(
+        self, head: Head, cursor: loops.Cursor, now: int
+    ) -> tuple[bool, str | None]:
+        """Record what is unconfirmed; at the tip, that makes everything seen up to now."""
+        is_at_tip = (head.height, head.hash) == (cursor.height, cursor.hash)
+        trouble = self._stale(head, now)
+        pending = await self._pending()
+        mempool = await self.chain.mempool(self._decoded, pending)
+        is_idle = not mempool.fresh and pending <= mempool.txids
+        if not is_idle or now - self._written_at >= _IDLE_WRITE_MS:
+            await self._write(
+                lambda connection: observations.record_mempool(
+                    connection,
+                    self.context,
+                    self.chain,
+                    mempool,
+                    head,
+                    looked_at=now,
+                    is_tip_fresh=is_at_tip and trouble is None,
+                    now=now,
+                )
+            )
+            self._written_at = now
+            await self.drain(now)
+        fresh = {transaction.txid for transaction in mempool.fresh}
+        self._decoded = (self._decoded | fresh) & mempool.txids
+        return not mempool.is_complete, trouble
+
+    def _stale(self, head: Head, now: int) -> str | None:
+        interval_s = self.chain.block_interval_s
+        if interval_s is None:
+            return None
+        age_s = (now - head.mined_at) // 1000
+        if age_s <= interval_s * _TIP_AGE_INTERVALS:
+            return None
+        return f"The newest block is {age_s // 60} minutes old: the node or the chain stands still."
+
+    async def _pending(self) -> frozenset[str]:
+        return await self.context.store.read(
+            lambda connection: observations.list_pending_txids(connection, self.chain)
+        )
+
+    async def _note_node(self, trouble: str | None, height: int | None, now: int) -> None:
+        """Write down how the node is, when that has changed or a while has passed."""
+        noted = (trouble, height)
+        if noted == self._noted and now - self._noted_at < _IDLE_WRITE_MS:
+            return
+        if trouble is not None:
+            self._is_right_chain = False
+            _log.warning("chain_trouble", chain=self.chain.name, trouble=trouble)
+        await self._write(
+            lambda connection: loops.save_node(
+                connection, self.chain.name, trouble=trouble, height=height, now=now
+            )
+        )
+        self._noted, self._noted_at = noted, now
+
+
+def _lease_name(chain: Chain) -> str:
+    return f"watch:{chain.name}"

@@ -1,0 +1,191 @@
+"""What each setting may be: one parser a setting, from a text or a value of TOML.
+
+A parser raises WrongError, which says what is expected and never repeats the value.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from counterfoil.core import money
+from counterfoil.core.currencies import MINOR_DIGITS
+
+# The chains that can be switched on, and the coin that each brings.
+NODE_CHAINS = MappingProxyType({"litecoin": "LTC"})
+NETWORKS = ("mainnet", "testnet", "regtest")
+ROLES = ("all", "web", "worker")
+LOG_FORMATS = ("auto", "console", "json")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+# What the exchange rate of a coin may go through, so that one between the two may be fixed as well.
+FIAT_LEGS = ("USD", "EUR")
+
+PORT_MAX = 65_535
+CONFIRMATIONS_MAX = 1_000
+BLOCK_INTERVAL_MAX_S = 3_600
+FIXED = "rates.fixed."
+
+
+class WrongError(ValueError):
+    """A value is not what is expected; the text says what is."""
+
+
+def text_of(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise WrongError("text in quotation marks")
+    return raw.strip()
+
+
+def path_of(raw: object) -> Path:
+    if isinstance(raw, Path):
+        return raw
+    text = text_of(raw)
+    if "\0" in text:
+        raise WrongError("a path")
+    return Path(text).expanduser() if text.startswith("~/") else Path(text)
+
+
+def whole(least: int, most: int) -> Callable[[object], int]:
+    expected = f"a whole number from {least} to {most}"
+
+    def parse(raw: object) -> int:
+        if isinstance(raw, str) and raw.strip().isascii() and raw.strip().isdecimal():
+            raw = int(raw) if len(raw.strip()) <= len(str(most)) else most + 1
+        if not isinstance(raw, int) or isinstance(raw, bool) or not least <= raw <= most:
+            raise WrongError(expected)
+        return raw
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[object], str]:
+    def parse(raw: object) -> str:
+        if raw not in choices:
+            raise WrongError(f"one of {', '.join(choices)}")
+        return str(raw)
+
+    return parse
+
+
+def seconds_of(raw: object) -> float:
+    number = money.parse_rate(str(raw)) if not isinstance(raw, bool) else None
+    if number is None or not Decimal("0.1") <= number <= BLOCK_INTERVAL_MAX_S:
+        raise WrongError(f"a number of seconds from 0.1 to {BLOCK_INTERVAL_MAX_S}")
+    return float(number)
+
+
+def texts(raw: object) -> tuple[str, ...]:
+    """Return the parts of a list: of the file's, or of a text with commas."""
+    parts = raw.split(",") if isinstance(raw, str) else raw
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise WrongError("a list of texts, or one text with commas between its parts")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def origin_of(raw: object) -> str:
+    expected = "an address such as https://pay.example.com, without a path"
+    text = text_of(raw).removesuffix("/")
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise WrongError(expected) from None
+    is_plain = text.isascii() and text.isprintable() and " " not in text
+    is_origin = url.scheme in ("http", "https") and url.hostname and port != 0
+    if not is_plain or not is_origin or f"{url.scheme}://{url.netloc}" != text or "@" in text:
+        raise WrongError(expected)
+    return text.lower()
+
+
+def host_of(raw: object) -> str:
+    text = text_of(raw)
+    if not text.isascii() or not text.isprintable() or set(text) & set("/@?# "):
+        raise WrongError("a host name or address to listen on, such as 127.0.0.1 or 0.0.0.0")
+    return text
+
+
+def database_of(raw: object) -> str:
+    expected = "sqlite:///path/to/file or postgresql://user:password@host/name"
+    text = text_of(raw)
+    if text.startswith("sqlite:///"):
+        path = text.removeprefix("sqlite:///")
+        if not path or path.endswith("/") or ":memory:" in path or "?" in path or "\0" in path:
+            raise WrongError(f"{expected} (a file: nothing is kept in memory)")
+        return text
+    try:
+        has_name = bool(urlsplit(text).path.strip("/")) and urlsplit(text).port != 0
+    except ValueError:
+        has_name = False
+    if not text.startswith(("postgresql://", "postgres://")) or not has_name:
+        raise WrongError(expected)
+    return text
+
+
+def rpc_of(raw: object) -> str:
+    expected = "the node's address, such as http://user:password@127.0.0.1:9332"
+    text = text_of(raw)
+    try:
+        url = urlsplit(text)
+        is_whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise WrongError(expected)
+    return text
+
+
+def explorer_of(raw: object) -> str:
+    text = text_of(raw)
+    if not text.startswith(("https://", "http://")) or text.count("{txid}") != 1 or " " in text:
+        raise WrongError("an address with {txid} in it, such as https://explorer.example/tx/{txid}")
+    return text
+
+
+def pair_of(name: str) -> tuple[str, str]:
+    """Return (coin, fiat) of a name such as `rates.fixed.ltc_usd`."""
+    coin, _, fiat = name.removeprefix(FIXED).upper().partition("_")
+    coins = (*NODE_CHAINS.values(), *FIAT_LEGS)
+    if coin not in coins or fiat not in MINOR_DIGITS or coin == fiat:
+        raise WrongError(
+            "named by a coin and a fiat currency with an underscore between them, such as "
+            f"LTC_USD (coins: {', '.join(coins)})"
+        )
+    return coin, fiat
+
+
+def price_of(raw: object) -> Decimal:
+    is_number = isinstance(raw, int | Decimal) and not isinstance(raw, bool)
+    price = money.parse_rate(str(raw).strip()) if is_number or isinstance(raw, str) else None
+    if price is None:
+        raise WrongError("a price of more than zero, such as 80 or 80.25")
+    return price
+
+
+PARSERS: Mapping[str, Callable[[object], object]] = {
+    "data": path_of,
+    "database": database_of,
+    "public_url": origin_of,
+    "checkout_url": origin_of,
+    "host": host_of,
+    "port": whole(0, PORT_MAX),
+    "role": one_of(*ROLES),
+    "trusted_proxies": texts,
+    "log.format": one_of(*LOG_FORMATS),
+    "log.level": one_of(*LOG_LEVELS),
+    "secret_key": text_of,
+    "secret_key_file": path_of,
+    "webhooks.allow_hosts": texts,
+    "chains.simulator.confirmations": whole(1, CONFIRMATIONS_MAX),
+    "chains.simulator.block_interval_s": seconds_of,
+    **{
+        f"chains.{chain}.{name}": parse
+        for chain in NODE_CHAINS
+        for name, parse in {
+            "rpc": rpc_of,
+            "network": one_of(*NETWORKS),
+            "confirmations": whole(1, CONFIRMATIONS_MAX),
+            "explorer": explorer_of,
+        }.items()
+    },
+}

@@ -1,0 +1,342 @@
+"""The endpoints of invoices: one declaration each, and the function behind it."""
+
+import re
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from counterfoil.core import events
+from counterfoil.core.access import Scope
+from counterfoil.core.errors import InvalidError, Problem
+from counterfoil.core.invoice import Status
+from counterfoil.core.ports import Outcome
+from counterfoil.services import invoices, simulator
+from counterfoil.services.invoices import Created
+from counterfoil.web import bodies, drafts, views
+from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, Parameter, answer
+from counterfoil.web.fields import ORDER_ID_LENGTH_MAX, PLAIN_LINE, TIME, Fields
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 200
+TEXT_LENGTH_MAX = 200
+# More parameters than this are no question that we answer.
+_PARAMETERS_MAX = 50
+_WHOLE = re.compile(r"[1-9][0-9]{0,15}")
+
+
+async def create_invoice(call: Call) -> Answer:
+    """Make an invoice, or answer a repeated request as the first time."""
+    deps, who = call.deps, call.who()
+    fields = Fields(bodies.parse(call.body))
+    key = drafts.idempotency_key(fields, call.header_values(b"idempotency-key"))
+    if key is not None:
+        earlier = await invoices.earlier(deps.context, who, key, call.body)
+        if earlier is not None:
+            return _created(call, earlier)
+    draft = drafts.draft(deps.context, who.mode, fields, call.now)
+    created = await invoices.create(deps.context, who, draft, call.now, key, call.body)
+    return _created(call, created)
+
+
+def _created(call: Call, created: Created) -> Answer:
+    return answer(
+        views.Created(
+            success=True,
+            invoice=views.CreatedInvoice(
+                id=created.id,
+                share_token=created.share_token,
+                created_at=events.iso(created.created_at),
+                pay_url=invoices.pay_url(call.deps.context, created.share_token),
+            ),
+        )
+    )
+
+
+async def get_invoice(call: Call) -> Answer:
+    """Return one invoice."""
+    found = await invoices.get(call.deps.context, call.who(), call.invoice_id())
+    return answer(views.InvoiceAnswer(success=True, invoice=_view(call, found)))
+
+
+def _view(call: Call, invoice: invoices.Invoice) -> views.Invoice:
+    return msgspec.convert(invoices.describe(call.deps.context, invoice), views.Invoice)
+
+
+async def list_invoices(call: Call) -> Answer:
+    """Return a page of invoices."""
+    fields = _query(call.query)
+    limit = _whole(fields, "limit", LIMIT_MAX)
+    wanted = invoices.Filter(
+        status=_status(fields),
+        order_id=fields.text("order_id", ORDER_ID_LENGTH_MAX) or None,
+        text=fields.text("text", TEXT_LENGTH_MAX) or None,
+        created_from=fields.time("created_from"),
+        created_to=fields.time("created_to"),
+        after=_whole(fields, "after", ID_MAX),
+    )
+    if fields.problems:
+        raise InvalidError(*fields.problems)
+    context = call.deps.context
+    page, after = await invoices.list_page(context, call.who(), wanted, limit or LIMIT_DEFAULT)
+    return answer(
+        views.InvoicesAnswer(
+            success=True,
+            invoices=[_view(call, each) for each in page],
+            next=None if after is None else str(after),
+        )
+    )
+
+
+def _query(query: bytes) -> Fields:
+    """Return the parameters of a query; one that stands there twice is refused."""
+    try:
+        pairs = parse_qsl(
+            query.decode("latin-1"), keep_blank_values=True, max_num_fields=_PARAMETERS_MAX
+        )
+    except ValueError:
+        message = f"The query may have at most {_PARAMETERS_MAX} parameters."
+        raise InvalidError(Problem("query", "too_many", message)) from None
+    fields = Fields(dict(pairs))
+    names = [name for name, _ in pairs]
+    for name in _LIST_NAMES:
+        if names.count(name) > 1:
+            fields.refuse(name, "repeated_parameter", f"{name} may stand in the query only once.")
+    return fields
+
+
+def _status(fields: Fields) -> str | None:
+    text = fields.parameter("status")
+    if text is not None and text not in set(Status):
+        names = ", ".join(Status)
+        fields.refuse("status", "unknown_status", f"status must be one of {names}.")
+    return text
+
+
+def _whole(fields: Fields, field: str, most: int) -> int | None:
+    """Return a parameter that counts from 1."""
+    text = fields.parameter(field)
+    if text is None:
+        return None
+    if not _WHOLE.fullmatch(text) or int(text) > most:
+        message = f"{field} must be a whole number from 1 to {most}."
+        fields.refuse(field, "invalid_number", message)
+        return None
+    return int(text)
+
+
+async def cancel_invoice(call: Call) -> Answer:
+    """Cancel an invoice."""
+    context = call.deps.context
+    found = await invoices.cancel(context, call.who(), call.invoice_id(), call.now)
+    return answer(views.InvoiceAnswer(success=True, invoice=_view(call, found)))
+
+
+async def list_payments(call: Call) -> Answer:
+    """Return the payments of an invoice."""
+    context = call.deps.context
+    invoice, credited = await invoices.list_payments(context, call.who(), call.invoice_id())
+    described = [invoices.describe_payment(context, invoice, each) for each in credited]
+    found = msgspec.convert(described, list[views.Payment])
+    return answer(views.PaymentsAnswer(success=True, payments=found))
+
+
+async def simulate_payment(call: Call) -> Answer:
+    """Pay a test invoice with the simulator's coin."""
+    context = call.deps.context
+    invoice_id = call.invoice_id()
+    wanted = Fields(bodies.parse(call.body))
+    outcome = _outcome(wanted)
+    invoice = await invoices.get(context, call.who(), invoice_id)
+    txid = await simulator.simulate(context, invoice, outcome, call.now)
+    return answer(views.Simulated(success=True, txid=txid))
+
+
+def _outcome(fields: Fields) -> Outcome:
+    value = fields.given("outcome")
+    if isinstance(value, str) and value in set(Outcome):
+        return Outcome(value)
+    names = ", ".join(Outcome)
+    raise InvalidError(Problem("outcome", "unknown_outcome", f"outcome must be one of {names}."))
+
+
+# --- the declarations --------------------------------------------------------------------------
+
+_ID_PARAMETER = Parameter(
+    "id",
+    "path",
+    "The id of the invoice.",
+    {"type": "integer", "minimum": 1, "maximum": ID_MAX},
+    12345,
+)
+_KEY_PARAMETER = Parameter(
+    drafts.IDEMPOTENCY_KEY,
+    "header",
+    "Your name for this request: sent again within 24 hours with the same body, it gets the first "
+    "answer again and makes nothing new.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[ -~]*$"},
+    "order-1001",
+)
+
+
+def _text_parameter(name: str, description: str, length_max: int, example: str) -> Parameter:
+    schema = {"type": "string", "maxLength": length_max, "pattern": PLAIN_LINE}
+    return Parameter(name, "query", description, schema, example)
+
+
+def _time_parameter(name: str, description: str) -> Parameter:
+    schema = {"anyOf": [{"type": "string", "pattern": TIME}, {"type": "string", "maxLength": 0}]}
+    return Parameter(name, "query", description, schema, "2025-11-11T11:11:00Z")
+
+
+_LIST_PARAMETERS = (
+    Parameter(
+        "status",
+        "query",
+        "Only invoices with this status.",
+        {"type": "string", "enum": list(Status)},
+        "Paid",
+    ),
+    _text_parameter("order_id", "Only invoices with this reference.", ORDER_ID_LENGTH_MAX, "A-7"),
+    _text_parameter(
+        "text",
+        "Only invoices with this in their memo, title, message, order_id, or customer.",
+        TEXT_LENGTH_MAX,
+        "coffee",
+    ),
+    _time_parameter("created_from", "Only invoices made at this time or later."),
+    _time_parameter("created_to", "Only invoices made before this time."),
+    Parameter(
+        "limit",
+        "query",
+        f"How many at most; {LIMIT_DEFAULT} if not given.",
+        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX},
+        20,
+    ),
+    Parameter(
+        "after",
+        "query",
+        "The `next` of the page before.",
+        {"type": "integer", "minimum": 1, "maximum": ID_MAX},
+        12345,
+    ),
+)
+_LIST_NAMES = frozenset(parameter.name for parameter in _LIST_PARAMETERS)
+
+_FIELD_ERRORS = (
+    "missing",
+    "wrong_type",
+    "too_long",
+    "too_short",
+    "too_many",
+    "invalid_characters",
+    "invalid_amount",
+    "invalid_currency",
+    "unsupported_currency",
+    "invalid_address",
+    "unknown_coin",
+    "no_wallet",
+    "invalid_time",
+    "time_passed",
+    "invalid_email",
+    "invalid_url",
+    "origin_not_listed",
+    "invalid_idempotency_key",
+)
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/api/invoice",
+        create_invoice,
+        scope=Scope.AUTOMATE,
+        tag="Invoices",
+        summary="Create an invoice",
+        description="Makes an invoice and returns where to send the customer. With neither "
+        "wallet_address nor coin_symbol the payer chooses among the merchant's wallets; with "
+        "coin_symbol alone the merchant's wallet of that coin is used; with both, that address is.",
+        body=views.NewInvoice,
+        answers={200: views.Created},
+        parameters=(_KEY_PARAMETER,),
+        errors={409: ("address_in_use", "idempotency_mismatch"), 422: _FIELD_ERRORS},
+        is_hot=True,
+    ),
+    Endpoint(
+        "GET",
+        "/api/invoice/{id}",
+        get_invoice,
+        scope=Scope.AUTOMATE,
+        tag="Invoices",
+        summary="Read an invoice",
+        description="Returns an invoice of the key's merchant and mode.",
+        answers={200: views.InvoiceAnswer},
+        parameters=(_ID_PARAMETER,),
+        errors={404: ("not_found",)},
+        is_hot=True,
+    ),
+    Endpoint(
+        "GET",
+        "/api/invoices",
+        list_invoices,
+        scope=Scope.AUTOMATE,
+        tag="Invoices",
+        summary="List invoices",
+        description="Returns the invoices of the key's merchant and mode, the newest first.",
+        answers={200: views.InvoicesAnswer},
+        parameters=_LIST_PARAMETERS,
+        errors={
+            422: (
+                "unknown_status",
+                "too_long",
+                "invalid_characters",
+                "invalid_time",
+                "invalid_number",
+                "repeated_parameter",
+                "too_many",
+            )
+        },
+    ),
+    Endpoint(
+        "POST",
+        "/api/invoice/{id}/cancel",
+        cancel_invoice,
+        scope=Scope.AUTOMATE,
+        tag="Invoices",
+        summary="Cancel an invoice",
+        description="Cancels an invoice on which not enough was seen; again does nothing. Its "
+        "address stays watched: what is paid after all is credited.",
+        answers={200: views.InvoiceAnswer},
+        parameters=(_ID_PARAMETER,),
+        errors={404: ("not_found",), 409: ("invoice_has_money",)},
+    ),
+    Endpoint(
+        "GET",
+        "/api/invoice/{id}/payments",
+        list_payments,
+        scope=Scope.AUTOMATE,
+        tag="Invoices",
+        summary="List the payments of an invoice",
+        description="Returns what was credited to an invoice, payments that were replaced included.",
+        answers={200: views.PaymentsAnswer},
+        parameters=(_ID_PARAMETER,),
+        errors={404: ("not_found",)},
+    ),
+    Endpoint(
+        "POST",
+        "/api/invoice/{id}/simulate",
+        simulate_payment,
+        scope=Scope.AUTOMATE,
+        tag="Test mode",
+        summary="Pay a test invoice",
+        description="Pays an invoice that was made with a test key with the simulator's coin.",
+        body=views.Simulation,
+        answers={200: views.Simulated},
+        parameters=(_ID_PARAMETER,),
+        errors={
+            404: ("not_found",),
+            409: ("live_invoice", "not_payable"),
+            422: ("unknown_outcome",),
+            429: ("too_many_quotes",),
+            503: ("chain_unavailable",),
+        },
+    ),
+)

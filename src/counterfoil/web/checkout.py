@@ -1,0 +1,313 @@
+"""The pay page: what `services.checkout` shows and does, as HTML, forms and a stream.
+
+It works without JavaScript: every action is a form that is answered with the way back to the page.
+What is refused there is told by the page itself, under a code in its address.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from ipaddress import IPv6Address, ip_address
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from counterfoil.core.errors import (
+    ConflictError,
+    CounterfoilError,
+    LimitedError,
+    NotFoundError,
+    UnavailableError,
+)
+from counterfoil.core.ports import Clock, Outcome
+from counterfoil.services import checkout
+from counterfoil.services.checkout_view import PAYABLE, State, View
+from counterfoil.services.context import Context
+from counterfoil.web.live import Live
+from counterfoil.web.pages import Assets, environment, html, qr_code
+
+VISITS_PER_MINUTE = 120
+
+_PATH = "/pay-invoice"
+_TOKEN_LENGTH_MAX = 64
+_TOKEN_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+_FORM_BYTES_MAX = 4_096
+_FORM_FIELDS_MAX = 8
+_MINUTE_S = 60
+_GROUP = 4
+
+# States in which something may still happen by itself; elsewhere a page need not look again.
+_WAITING = frozenset(
+    {State.OPEN, State.ENDED, State.PARTIAL, State.OVERDUE, State.SEEN, State.CONFIRMING}
+)
+
+# What a payer is told where a price could not be had, by the code of the error.
+PROBLEMS: Mapping[str, str] = MappingProxyType(
+    {
+        "address_in_use": "This shop's address can no longer be used. Ask it for a new invoice.",
+        "chain_unavailable": "This network cannot be seen right now. Try again in a minute.",
+        "database_unavailable": "The server could not write this down. Try again in a minute.",
+        "method_not_offered": "This coin cannot be used for this invoice. Choose another one.",
+        "no_free_amount": "No further price is to be had for this coin. Ask the shop for help.",
+        "not_payable": "There was nothing to pay any more when you asked.",
+        "rate_unavailable": "There is no reliable price for this coin right now. "
+        "Try again in a minute.",
+        "too_many_quotes": "This invoice has had too many prices. Try again in an hour.",
+    }
+)
+
+
+class CheckoutPage:
+    """Makes the HTML of the pay page."""
+
+    def __init__(self, checkout_url: str, assets: Assets) -> None:
+        """Take the public address of the pay page's host, under which the pages may be mounted."""
+        self._base = urlsplit(checkout_url).path.rstrip("/")
+        templates = environment()
+        templates.globals["asset"] = lambda name: self._base + assets.path(name)
+        templates.globals["at"] = self._at
+        templates.filters["groups"] = _groups
+        templates.filters["iso"] = _iso
+        templates.filters["utc"] = _utc
+        self._main = templates.get_template("pay_main.html")
+        self._whole = templates.get_template("pay.html")
+        self._error = templates.get_template("pay_error.html")
+
+    def main(self, view: View, now: int, problem: str | None = None) -> str:
+        """Return the `<main>` of the page: everything that can change."""
+        qr = qr_code(view.price.link) if view.price else None
+        sentence = PROBLEMS.get(problem or view.problem or "") if view.state in PAYABLE else None
+        return self._main.render(view=view, now=now, qr=qr, problem=sentence)
+
+    def whole(self, view: View, now: int, problem: str | None = None) -> str:
+        """Return the page."""
+        # The fragment is a template's own work and escaped in there.
+        main = Markup(self.main(view, now, problem))  # noqa: S704  # made by the line's own template
+        is_stuck = view.state is State.CHOOSE and len(view.offers) == 1
+        is_waiting = view.state in _WAITING or is_stuck
+        return self._whole.render(view=view, main=main, is_waiting=is_waiting)
+
+    def error(self, status: int, message: str) -> str:
+        """Return a page that says what is wrong, the same for everybody."""
+        return self._error.render(status=status, message=message)
+
+    def address(self, share_token: str, **extra: str) -> str:
+        """Return where the page of an invoice is."""
+        return self._at("", share_token=share_token, **extra)
+
+    def _at(self, path: str, **query: str) -> str:
+        tail = f"?{urlencode(query)}" if query else ""
+        return f"{self._base}{_PATH}{path}{tail}"
+
+
+def _groups(address: str) -> list[str]:
+    """Return an address in groups that a person can compare."""
+    return [address[i : i + _GROUP] for i in range(0, len(address), _GROUP)]
+
+
+def _iso(at: int) -> str:
+    return datetime.fromtimestamp(at // 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _utc(at: int) -> str:
+    return datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def checkout_routes(
+    context: Context,
+    clock: Clock,
+    page: CheckoutPage,
+    live: Live,
+    assets: Assets,
+    visits_per_minute: int = VISITS_PER_MINUTE,
+) -> list[BaseRoute]:
+    """Return the routes of the pay page and of the static files."""
+    routes = _Routes(context, clock, page, live, visits_per_minute)
+    return [
+        Route(_PATH, routes.guarded(routes.show), methods=["GET"]),
+        Route(f"{_PATH}/main", routes.guarded(routes.fragment), methods=["GET"]),
+        Route(f"{_PATH}/method", routes.guarded(routes.choose), methods=["POST"]),
+        Route(f"{_PATH}/price", routes.guarded(routes.reprice), methods=["POST"]),
+        Route(f"{_PATH}/simulate", routes.guarded(routes.simulate), methods=["POST"]),
+        Route(f"{_PATH}/events", _Events(routes), methods=["GET"]),
+        Route("/static/{name}", assets.serve, methods=["GET"]),
+    ]
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+Act = Callable[[str, Mapping[str, str], int], Awaitable[None]]
+
+
+class _Routes:
+    """What answers the requests of the pay page."""
+
+    def __init__(
+        self,
+        context: Context,
+        clock: Clock,
+        page: CheckoutPage,
+        live: Live,
+        visits_per_minute: int,
+    ) -> None:
+        self.live = live
+        self._context = context
+        self._clock = clock
+        self._page = page
+        self._limit = RateLimitItemPerMinute(visits_per_minute)
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def guarded(self, handler: Handler) -> Handler:
+        """Return a handler that counts visits and answers what it raises with a page."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                self.count(request.scope)
+                return await handler(request)
+            except (LimitedError, NotFoundError, UnavailableError) as error:
+                return self.refusal(request, error)
+
+        return answer
+
+    def count(self, scope: Scope) -> None:
+        """Count a visit; raises LimitedError where an address has had too many in a minute."""
+        address = address_of(scope)
+        if self._limiter.hit(self._limit, "pay", address):
+            return
+        again_at = self._limiter.get_window_stats(self._limit, "pay", address).reset_time
+        wait_s = min(max(int(again_at - self._clock.now() / 1000) + 1, 1), _MINUTE_S)
+        message = "Too many requests came from your address. Wait a minute, then load the page."
+        raise LimitedError("too_many_visits", message, retry_after_s=wait_s)
+
+    def refusal(self, request: Request, error: CounterfoilError) -> Response:
+        """Return the page that says what is wrong."""
+        if isinstance(error, LimitedError):
+            answer = html(request, self._page.error(429, error.message), 429)
+            answer.headers["Retry-After"] = str(error.retry_after_s)
+            return answer
+        if isinstance(error, UnavailableError):
+            message = "This page cannot be shown right now. Your payment is safe: load it again."
+            return html(request, self._page.error(503, message), 503)
+        message = "There is no invoice at this address. Check that you have the whole link."
+        return html(request, self._page.error(404, message), 404)
+
+    async def show(self, request: Request) -> Response:
+        """Answer with the page."""
+        token, now = _token(request.query_params.get("share_token")), self._clock.now()
+        # Whoever only asks for the headers gets no address made for it.
+        if request.method == "HEAD":
+            found = (await checkout.look(self._context, token, now)).view
+        else:
+            found = await checkout.view(self._context, token, now)
+        problem = request.query_params.get("problem")
+        return html(request, self._page.whole(found, now, problem))
+
+    async def fragment(self, request: Request) -> Response:
+        """Answer with the `<main>` of the page; 204 where the asker has it already."""
+        token, now = _token(request.query_params.get("share_token")), self._clock.now()
+        found = (await checkout.look(self._context, token, now)).view
+        if request.query_params.get("version") == found.version:
+            return html(request, "", 204)
+        return html(request, self._page.main(found, now))
+
+    async def choose(self, request: Request) -> Response:
+        """Open a quote in the method that was chosen."""
+        return await self._act(
+            request,
+            lambda token, form, now: checkout.choose(
+                self._context, token, form.get("method", ""), now
+            ),
+        )
+
+    async def reprice(self, request: Request) -> Response:
+        """Open a quote in the method that was chosen before."""
+        return await self._act(
+            request, lambda token, _, now: checkout.reprice(self._context, token, now)
+        )
+
+    async def simulate(self, request: Request) -> Response:
+        """Pay a test invoice with test coins."""
+
+        async def pay(token: str, form: Mapping[str, str], now: int) -> None:
+            wanted = form.get("outcome")
+            if wanted not in list(Outcome):
+                raise _not_found()
+            await checkout.simulate(self._context, token, Outcome(wanted), now)
+
+        return await self._act(request, pay)
+
+    async def _act(self, request: Request, act: Act) -> Response:
+        """Do what a form asks for, and answer with the way back to the page."""
+        form = await _form(request)
+        token = _token(form.get("share_token"))
+        extra = {}
+        try:
+            await act(token, form, self._clock.now())
+        except (ConflictError, LimitedError, NotFoundError, UnavailableError) as error:
+            if error.code not in PROBLEMS:
+                raise
+            extra = {"problem": error.code}
+        return RedirectResponse(self._page.address(token, **extra), 303)
+
+
+class _Events:
+    """The stream of a page's changes: plain ASGI, since it is open for as long as the page is."""
+
+    def __init__(self, routes: _Routes) -> None:
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        try:
+            self._routes.count(scope)
+            token = _token(request.query_params.get("share_token"))
+            await self._routes.live.stream(scope, receive, send, token, address_of(scope))
+        except (LimitedError, NotFoundError, UnavailableError) as error:
+            await self._routes.refusal(request, error)(scope, receive, send)
+
+
+def _not_found() -> NotFoundError:
+    return NotFoundError("not_found", "There is no such invoice.")
+
+
+def _token(text: str | None) -> str:
+    """Return what can be a share token; what cannot is one that opens nothing."""
+    if not text or len(text) > _TOKEN_LENGTH_MAX or not _TOKEN_LETTERS.issuperset(text):
+        raise _not_found()
+    return text
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """Return the fields of a form; what is no form of ours has none."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _FORM_BYTES_MAX:
+            return {}
+    try:
+        fields = parse_qs(body.decode("ascii"), max_num_fields=_FORM_FIELDS_MAX)
+    except ValueError:
+        return {}
+    return {name: values[0] for name, values in fields.items()}
+
+
+def address_of(scope: Scope) -> str:
+    """Return what stands for the sender: the address, of IPv6 the network that one customer has."""
+    client: Any = scope.get("client")
+    if client is None:
+        return "unknown"
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return str(client[0])
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    mapped = address.ipv4_mapped
+    return str(mapped) if mapped else str(IPv6Address(int(address) >> 64 << 64))

@@ -1,0 +1,67 @@
+"""From the body of `POST /api/invoice` to a draft: every field checked, every problem told."""
+
+import re
+from decimal import Decimal
+
+from counterfoil.core.errors import InvalidError, Problem
+from counterfoil.core.ports import Mode
+from counterfoil.services import invoices
+from counterfoil.services.context import Context
+from counterfoil.services.invoices import Draft
+from counterfoil.web.fields import COIN_LENGTH_MAX, ORDER_ID_LENGTH_MAX, Fields
+from counterfoil.web.views import NewInvoice
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENCY_KEY_PATTERN = r"^[ -~]{1,255}$"
+_IDEMPOTENCY_KEY = re.compile(IDEMPOTENCY_KEY_PATTERN.encode())
+
+
+def idempotency_key(fields: Fields, values: list[bytes]) -> str | None:
+    """Return the `Idempotency-Key` of a request, or note what is wrong with it."""
+    if not values:
+        return None
+    if len(values) > 1 or not _IDEMPOTENCY_KEY.fullmatch(values[0]):
+        message = f"{IDEMPOTENCY_KEY} must be a single text of 1 to 255 ASCII characters."
+        fields.refuse(IDEMPOTENCY_KEY, "invalid_idempotency_key", message)
+        return None
+    return values[0].decode("ascii")
+
+
+def draft(context: Context, mode: Mode, fields: Fields, now: int) -> Draft:
+    """Return what a client asks for; raises InvalidError with all that is wrong."""
+    currency = fields.currency("fiat_currency")
+    amount = fields.amount("amount", currency)
+    found = Draft(
+        amount=amount or Decimal(1),
+        currency=currency or "",
+        wallet_address=fields.address("wallet_address"),
+        coin_symbol=fields.text("coin_symbol", COIN_LENGTH_MAX) or None,
+        memo=fields.text("memo", 500),
+        due_at=fields.future("due_at", now),
+        invoice_message=fields.text("invoice_message", 5_000, is_long=True),
+        invoice_title=fields.text("invoice_title", 200),
+        client_email=fields.email("client_email"),
+        client_name=fields.text("client_name", 200),
+        order_id=fields.text("order_id", ORDER_ID_LENGTH_MAX),
+        metadata=fields.texts("metadata"),
+        redirect_url=fields.url("redirect_url"),
+        coins=fields.coins("coins"),
+    )
+    if fields.problems:
+        raise InvalidError(*_all_problems(context, mode, fields, found))
+    return found
+
+
+def _all_problems(context: Context, mode: Mode, fields: Fields, found: Draft) -> list[Problem]:
+    """Return what is wrong with the fields, and what the service finds wrong with the good ones."""
+    further = [
+        problem
+        for problem in invoices.problems(context, found, mode)
+        if not fields.is_refused(problem.field)
+    ]
+    return sorted(fields.problems + further, key=lambda problem: _place(problem.field))
+
+
+def _place(field: str) -> int:
+    order = NewInvoice.__struct_fields__
+    return order.index(field) if field in order else len(order)

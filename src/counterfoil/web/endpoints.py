@@ -1,0 +1,170 @@
+"""What an endpoint is: one declaration that everything about it is made from.
+
+Routing, authorisation, the document at /api/openapi.json and the test of every scope against every
+endpoint are fed from the same value, so none of them can disagree with another.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from starlette.types import Scope as Request
+from starlette.types import Send
+
+from counterfoil.core.access import Principal, Scope
+from counterfoil.core.ports import Clock
+from counterfoil.services import invoices
+from counterfoil.services.context import Context
+from counterfoil.services.keys import Keyring
+
+FAILURES_PER_MINUTE = 20
+# JavaScript counts exactly up to here, and so does every client that reads our ids as numbers.
+ID_MAX = 2**53 - 1
+_ID = re.compile(r"[1-9][0-9]{0,15}")
+
+Header = tuple[bytes, bytes]
+
+# Where the id of a request stands in its ASGI scope.
+REQUEST_ID = "counterfoil.request_id"
+# Answers hold what is not for others, and are JSON whatever a browser may make of them.
+_HEADERS: tuple[Header, ...] = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What the web works with, put together by the composition root.
+
+    `is_ready` tells whether the database answers. `failures_per_minute` is how many requests with a
+    bad key an address may send.
+    """
+
+    context: Context
+    keyring: Keyring
+    clock: Clock
+    is_ready: Callable[[], Awaitable[bool]]
+    failures_per_minute: int = FAILURES_PER_MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: a JSON document, or what a page is made of."""
+
+    status: int
+    body: bytes
+    headers: tuple[Header, ...] = ()
+    content_type: bytes = b"application/json"
+
+
+def answer(document: msgspec.Struct, status: int = 200) -> Answer:
+    """Return a document as an answer."""
+    return Answer(status, msgspec.json.encode(document))
+
+
+async def reply(answer: Answer, request: Request, send: Send) -> None:
+    """Send an answer; to a HEAD it is the same without a body."""
+    headers = [
+        (b"content-type", answer.content_type),
+        (b"content-length", str(len(answer.body)).encode()),
+        *_HEADERS,
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    body = b"" if request["method"] == "HEAD" else answer.body
+    await send({"type": "http.response.body", "body": body})
+
+
+@dataclass(slots=True)
+class Call:
+    """A request that was let in; `body` has been read and is not larger than it may be."""
+
+    deps: Deps
+    principal: Principal | None
+    params: Mapping[str, str]
+    query: bytes
+    headers: Sequence[Header]
+    body: bytes
+    now: int
+
+    def who(self) -> Principal:
+        """Return whose key this is, in an endpoint that needs one."""
+        assert self.principal is not None, "an endpoint with a scope has let in a key"  # noqa: S101  # a promise of hot.py
+        return self.principal
+
+    def invoice_id(self) -> int:
+        """Return the id in the path; what cannot be one is an id that nobody has."""
+        text = self.params["id"]
+        if not _ID.fullmatch(text) or int(text) > ID_MAX:
+            raise invoices.not_found()
+        return int(text)
+
+    def header_values(self, name: bytes) -> list[bytes]:
+        """Return all values of a header, whose name is in lower case."""
+        return [value for key, value in self.headers if key == name]
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the path, the query or a header, as the document shows it."""
+
+    name: str
+    place: str
+    description: str
+    schema: Mapping[str, Any]
+    example: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method on one path; its name in the document is that of its handler.
+
+    `scope` is the least that a key must have, None where no key is asked for. `answers` are the
+    types of the documents by status. `errors` are the codes by status of what can go wrong besides
+    what `scope` and `body` bring along; each has an example in `examples.py`. A hot one is found
+    without a router.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None
+    tag: str
+    summary: str
+    description: str
+    answers: Mapping[int, type[msgspec.Struct]]
+    body: type[msgspec.Struct] | None = None
+    parameters: tuple[Parameter, ...] = ()
+    errors: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    is_hot: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name in the document and in generated clients."""
+        return getattr(self.handler, "__name__", "")
+
+    @property
+    def all_errors(self) -> dict[int, tuple[str, ...]]:
+        """The codes by status, those that every endpoint of its kind shares included."""
+        shared: dict[int, tuple[str, ...]] = {}
+        if self.body is not None:
+            shared[400] = ("not_json", "not_utf8", "too_deep", "not_an_object", "repeated_key")
+            shared[413] = ("body_too_large",)
+        if self.scope is not None:
+            shared[401] = ("missing_key", "bad_key")
+            # A key of the smallest scope is refused nothing that needs no more.
+            if self.scope is not Scope.READ:
+                shared[403] = ("scope_too_small",)
+            shared[429] = ("too_many_failures",)
+            shared[503] = ("database_unavailable",)
+        merged = {
+            status: (*shared.get(status, ()), *self.errors.get(status, ()))
+            for status in shared.keys() | self.errors.keys()
+        }
+        return dict(sorted(merged.items()))

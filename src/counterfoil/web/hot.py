@@ -1,0 +1,81 @@
+"""An endpoint as a plain ASGI app: let in, read, call, answer. Nothing here makes objects for show.
+
+Every endpoint is served by this one class. The two that a shop calls all the time are found by
+their path alone, before any router is asked (site.py); the others are found by Starlette's.
+"""
+
+from collections.abc import Mapping
+
+from starlette.types import Receive, Send
+from starlette.types import Scope as Request
+
+from counterfoil.web import bodies, errors
+from counterfoil.web.auth import Gate
+from counterfoil.web.endpoints import Answer, Call, Deps, Endpoint, reply
+
+
+class EndpointApp:
+    """One endpoint."""
+
+    def __init__(self, endpoint: Endpoint, deps: Deps, gate: Gate) -> None:
+        """Take the declaration, what the handler works with, and who lets requests in."""
+        self._endpoint = endpoint
+        self._deps = deps
+        self._gate = gate
+
+    async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
+        """Answer a request, whatever becomes of it."""
+        try:
+            answer = await self._answer(request, receive)
+        except bodies.DisconnectedError:
+            return
+        except Exception as error:
+            answer = errors.failure(error, request)
+        await reply(answer, request, send)
+
+    async def _answer(self, request: Request, receive: Receive) -> Answer:
+        endpoint, deps = self._endpoint, self._deps
+        headers = request["headers"]
+        by_name = dict(headers)
+        now = deps.clock.now()
+        principal = None
+        if endpoint.scope is not None:
+            key = by_name.get(b"authorization")
+            principal = await self._gate.admit(request, key, endpoint.scope, now)
+        body = b""
+        if endpoint.body is not None:
+            bodies.check_length(by_name.get(b"content-length"))
+            body = await bodies.read(receive)
+        call = Call(
+            deps,
+            principal,
+            request.get("path_params", {}),
+            request.get("query_string", b""),
+            headers,
+            body,
+            now,
+        )
+        return await endpoint.handler(call)
+
+
+class PathApp:
+    """All endpoints of one path: another method than theirs is answered with theirs."""
+
+    def __init__(self, by_method: Mapping[str, EndpointApp]) -> None:
+        """Take the endpoints by their methods; a HEAD is a GET whose body is not sent."""
+        self._by_method = dict(by_method)
+        if "GET" in self._by_method:
+            self._by_method["HEAD"] = self._by_method["GET"]
+
+    async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
+        """Pass a request on to the endpoint of its method."""
+        app = self._by_method.get(request["method"])
+        if app is not None:
+            await app(request, receive, send)
+            return
+        allowed = ", ".join(sorted(self._by_method))
+        message = f"This path takes no other method than {allowed}."
+        answer = errors.problem(
+            405, "method_not_allowed", message, ((b"allow", allowed.encode()),)
+        )
+        await reply(answer, request, send)

@@ -1,0 +1,142 @@
+"""The whole site as one ASGI app: the API, and the pages that are handed in.
+
+The two hot endpoints are found by their path before Starlette's router is asked. Every answer gets
+the id of its request, and every request one line in the log: without its query, where a share token
+may stand.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as Request
+from starlette.websockets import WebSocketClose
+
+from counterfoil.core.ports import Clock, Entropy
+from counterfoil.web import bodies, errors
+from counterfoil.web.auth import Gate
+from counterfoil.web.endpoints import REQUEST_ID, Deps, Endpoint, reply
+from counterfoil.web.hot import EndpointApp, PathApp
+from counterfoil.web.table import ENDPOINTS
+
+_REQUEST_ID_BYTES = 12
+_PATH_LOGGED_MAX = 200
+
+_log = structlog.get_logger("counterfoil.access")
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+def build_site(
+    deps: Deps,
+    pages: Sequence[BaseRoute] = (),
+    *,
+    error_page: errors.ErrorPage = errors.plain_page,
+    lifespan: Lifespan | None = None,
+) -> ASGIApp:
+    """Return the site.
+
+    `pages` are the routes of what people look at, `error_page` is how an error looks among them.
+    """
+    gate = Gate(deps.keyring, deps.failures_per_minute)
+    by_path: defaultdict[str, dict[str, EndpointApp]] = defaultdict(dict)
+    hot: list[tuple[Endpoint, EndpointApp]] = []
+    for endpoint in ENDPOINTS:
+        app = EndpointApp(endpoint, deps, gate)
+        by_path[endpoint.path][endpoint.method] = app
+        if endpoint.is_hot:
+            hot.append((endpoint, app))
+    routes = [Route(path, PathApp(by_method)) for path, by_method in by_path.items()]
+    router = Router(
+        [*routes, *pages], redirect_slashes=False, default=_nothing_there, lifespan=lifespan
+    )
+    return Site(hot, errors.Edge(router, error_page), deps.clock, deps.context.entropy)
+
+
+async def _nothing_there(request: Request, receive: Receive, send: Send) -> None:
+    """Answer a request whose path leads nowhere, in the manner of where it looked."""
+    if request["type"] == "websocket":
+        await WebSocketClose()(request, receive, send)
+    elif request["path"].startswith("/api"):
+        message = "There is no such path; /api/openapi.json lists those that are there."
+        await reply(errors.problem(404, "unknown_path", message), request, send)
+    else:
+        raise HTTPException(404, "There is no such page.")
+
+
+class Site:
+    """Finds who answers a request, gives it an id, and writes it down."""
+
+    def __init__(
+        self,
+        hot: Sequence[tuple[Endpoint, ASGIApp]],
+        rest: ASGIApp,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        """Take the hot endpoints and the app for everything else."""
+        self._rest = rest
+        self._clock = clock
+        self._entropy = entropy
+        self._exact: dict[tuple[str, str], ASGIApp] = {}
+        # Their one parameter is the rest of the path.
+        self._prefixed: list[tuple[str, str, str, ASGIApp]] = []
+        for endpoint, app in hot:
+            prefix, _, parameter = endpoint.path.partition("{")
+            if parameter:
+                name = parameter.removesuffix("}")
+                self._prefixed.append((endpoint.method, prefix, name, app))
+            else:
+                self._exact[endpoint.method, prefix] = app
+
+    async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
+        """Serve a request, or pass on what is none."""
+        if request["type"] != "http":
+            await self._rest(request, receive, send)
+            return
+        request_id = request[REQUEST_ID] = self._entropy.token(_REQUEST_ID_BYTES).hex()
+        began_at = self._clock.now()
+        status = 0
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                header = (b"x-request-id", request_id.encode())
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            await send(message)
+
+        try:
+            app = self._hot(request)
+            if app is None:
+                await self._rest(request, bodies.limited(receive), stamped)
+            else:
+                await app(request, receive, stamped)
+        finally:
+            _log.info(
+                "request",
+                method=request["method"],
+                path=request["path"][:_PATH_LOGGED_MAX],
+                status=status,
+                duration_ms=self._clock.now() - began_at,
+                request_id=request_id,
+            )
+
+    def _hot(self, request: Request) -> ASGIApp | None:
+        """Return the hot endpoint that a request is for, if it is for one."""
+        method, path = request["method"], request["path"]
+        app = self._exact.get((method, path))
+        if app is not None:
+            return app
+        for wanted, prefix, name, each in self._prefixed:
+            if method == wanted and path.startswith(prefix):
+                value = path[len(prefix) :]
+                if value and "/" not in value:
+                    request["path_params"] = {name: value}
+                    return each
+        return None

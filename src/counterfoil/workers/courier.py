@@ -1,0 +1,87 @@
+"""Delivers events: claims what is due, sends it, and records what came of it.
+
+Sending happens outside of any transaction. A courier that dies after sending and before recording
+leaves a lease that runs out, and the event is sent again with the same id: at least once.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from counterfoil.core.ports import Bell, Channel, Clock, Entropy, Message, Store
+from counterfoil.services import outbox
+from counterfoil.services.outbox import Delivery
+
+_POLL_S = 1.0
+_AT_ONCE_MAX = 64
+# One slow endpoint may keep this many deliveries waiting, and nobody else's.
+_PER_CHANNEL_MAX = 4
+_JITTER_STEPS = 1_000
+
+
+class Courier:
+    """Sends what is due, several deliveries at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        channels: Mapping[str, Channel],
+        unseal: Callable[[str], str],
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        """Take the channels by kind; `unseal` opens a stored secret."""
+        self._store = store
+        self._channels = channels
+        self._unseal = unseal
+        self._clock = clock
+        self._entropy = entropy
+        self._sending: set[asyncio.Task[None]] = set()
+        self._per_channel: Counter[int] = Counter()
+
+    async def run(self, bell: Bell) -> None:
+        """Deliver for ever; `bell` rings when there is something new in the outbox."""
+        try:
+            while True:
+                if not await self.send_due():
+                    await bell.wait(_POLL_S)
+        finally:
+            for task in self._sending:
+                task.cancel()
+
+    async def send_due(self) -> int:
+        """Claim what is due and begin to send it; return how much was claimed."""
+        room = _AT_ONCE_MAX - len(self._sending)
+        if room <= 0:
+            return 0
+        busy = {c for c, count in self._per_channel.items() if count >= _PER_CHANNEL_MAX}
+        now = self._clock.now()
+        claimed = await outbox.claim(self._store, room, frozenset(busy), now)
+        for delivery in claimed:
+            self._per_channel[delivery.channel_id] += 1
+            task = asyncio.create_task(self._deliver(delivery))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        return len(claimed)
+
+    async def finish(self) -> None:
+        """Return when nothing is on its way."""
+        while self._sending:
+            await asyncio.gather(*self._sending)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        message = Message(
+            event_id=str(delivery.event_id),
+            body=delivery.body,
+            target=delivery.target,
+            secret=self._unseal(delivery.secret),
+            sent_at=self._clock.now(),
+        )
+        try:
+            made = await self._channels[delivery.kind].send(message)
+            jitter = self._entropy.below(_JITTER_STEPS)
+            await outbox.record(self._store, delivery, made, self._clock.now(), jitter)
+        finally:
+            self._per_channel[delivery.channel_id] -= 1
+            # The next event of the same invoice has waited for this one.
+            self._store.wake("outbox")

@@ -1,0 +1,53 @@
+"""Keeps the loops running: what one of them raises is logged, and it is tried again.
+
+The only broad `except` of the workers stands here. A loop that fails is started again after a
+pause that doubles up to a limit, so a broken disk or a lost database is not called a thousand times
+a second, and the loop is back soon after the cause has gone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from counterfoil.core.ports import Clock
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+
+_log = structlog.get_logger("counterfoil.workers")
+
+Loop = Callable[[], Awaitable[None]]
+
+
+class Supervisor:
+    """Runs loops until it is stopped."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Start with no loops."""
+        self._clock = clock
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, loops: Mapping[str, Loop]) -> None:
+        """Run each loop, for ever, under its name."""
+        self._tasks += [
+            asyncio.create_task(self._keep(name, loop), name=name) for name, loop in loops.items()
+        ]
+
+    async def _keep(self, name: str, loop: Loop) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                await loop()
+                pause_s = _FIRST_PAUSE_S
+            except Exception:
+                _log.exception("worker_failed", worker=name, retry_in_s=pause_s)
+                await self._clock.sleep(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def stop(self) -> None:
+        """End the loops where they wait; what they had begun to write is finished or undone."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []

@@ -1,0 +1,296 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from counterfoil.core.matching import (
+    QUARANTINE_MS,
+    Candidate,
+    Kind,
+    Matched,
+    Reason,
+    Unmatched,
+    match,
+    pick_amount,
+)
+from counterfoil.core.ports import Transfer
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+T = 1_000 * HOUR_MS
+
+
+def transfer(amount: int = 1_000, method: str = "LTC", tag: str | None = None) -> Transfer:
+    return Transfer(0, b"key", method, amount, tag)
+
+
+def quote(
+    number: int,
+    amount: int = 1_000,
+    *,
+    method: str = "LTC",
+    tag: str | None = None,
+    created_at: int = T,
+    released_at: int | None = None,
+) -> Candidate:
+    return Candidate(number, method, amount, tag, created_at, released_at)
+
+
+def matched(
+    kind: Kind, one: Transfer, *candidates: Candidate, at: int = T, is_own: bool = False
+) -> int | str:
+    """Return the number of the quote that is paid, or the reason why none is."""
+    answer = match(one, kind, candidates, at, is_own=is_own)
+    assert match(one, kind, candidates[::-1], at, is_own=is_own) == answer
+    return answer.quote_id if isinstance(answer, Matched) else answer.reason.value
+
+
+# --- any kind ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_own_money_pays_nothing(kind: Kind) -> None:
+    assert matched(kind, transfer(), quote(1), is_own=True) == "own_transfer"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_destination_without_quotes(kind: Kind) -> None:
+    assert matched(kind, transfer()) == "no_quote"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_another_method_is_not_what_was_asked_for(kind: Kind) -> None:
+    assert matched(kind, transfer(method="USDT-TRON"), quote(1)) == "other_method"
+    assert matched(kind, transfer(), quote(1, method="USDT-TRON"), quote(2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "skew_ms"), [(Kind.SHARED, 2 * MINUTE_MS), (Kind.EXCLUSIVE, 2 * HOUR_MS)]
+)
+def test_what_came_before_the_quote_does_not_pay_it(kind: Kind, skew_ms: int) -> None:
+    assert matched(kind, transfer(), quote(1), at=T - skew_ms) == 1
+    assert matched(kind, transfer(), quote(1), at=T - skew_ms - 1) == "before_quote"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_tag_goes_before_the_amount(kind: Kind) -> None:
+    tagged = transfer(1_000, tag="77")
+    assert matched(kind, tagged, quote(1, 1_000), quote(2, 500, tag="77")) == 2
+    # A wallet that dropped the tag still sent the amount.
+    assert matched(kind, transfer(500), quote(1, 1_000), quote(2, 500, tag="77")) == 2
+    assert matched(kind, transfer(500, tag="8"), quote(1), quote(2, 500, tag="77")) == 2
+
+
+def test_no_tag_is_not_the_same_tag() -> None:
+    assert matched(Kind.SHARED, transfer(999), quote(1, 1_000)) == "no_exact_amount"
+
+
+# --- exclusive --------------------------------------------------------------------------------
+
+
+def test_any_amount_pays_an_exclusive_destination() -> None:
+    assert matched(Kind.EXCLUSIVE, transfer(1), quote(1, 1_000)) == 1
+
+
+def test_the_quote_of_the_exact_amount_goes_first() -> None:
+    old, new = quote(1, 1_000), quote(2, 900, created_at=T + MINUTE_MS)
+    at = T + 2 * MINUTE_MS
+    assert matched(Kind.EXCLUSIVE, transfer(1_000), old, new, at=at) == 1
+    assert matched(Kind.EXCLUSIVE, transfer(900), old, new, at=at) == 2
+    assert matched(Kind.EXCLUSIVE, transfer(950), old, new, at=at) == 2
+
+
+@pytest.mark.parametrize("amount", [950, 1_000])
+def test_a_quote_made_after_the_payment_is_not_the_one_it_pays(amount: int) -> None:
+    """The page made a new quote between the payment and the watcher's look at it."""
+    old, new = quote(1, 1_000), quote(2, 1_000, created_at=T + 2 * MINUTE_MS)
+    assert matched(Kind.EXCLUSIVE, transfer(amount), old, new, at=T + MINUTE_MS) == 1
+
+
+def test_a_block_s_early_time_leads_to_the_first_quote() -> None:
+    first, second = quote(1), quote(2, created_at=T + MINUTE_MS)
+    assert matched(Kind.EXCLUSIVE, transfer(), first, second, at=T - HOUR_MS) == 1
+
+
+def test_of_quotes_of_one_moment_the_last_made_counts() -> None:
+    assert matched(Kind.EXCLUSIVE, transfer(), quote(1), quote(2)) == 2
+
+
+def test_an_exclusive_destination_is_never_released() -> None:
+    assert matched(Kind.EXCLUSIVE, transfer(), quote(1, released_at=T + 1), at=T + 10**12) == 1
+
+
+# --- shared -----------------------------------------------------------------------------------
+
+
+def test_only_the_exact_amount_pays_a_shared_destination() -> None:
+    assert matched(Kind.SHARED, transfer(1_000), quote(1, 1_001), quote(2, 1_000)) == 2
+    assert matched(Kind.SHARED, transfer(1_002), quote(1, 1_001)) == "no_exact_amount"
+
+
+def test_an_amount_is_held_until_it_is_released() -> None:
+    held = quote(1, released_at=T + HOUR_MS)
+    assert matched(Kind.SHARED, transfer(), held, at=T + HOUR_MS - 1) == 1
+    assert matched(Kind.SHARED, transfer(), held, at=T + HOUR_MS) == "no_exact_amount"
+
+
+def test_an_amount_that_was_given_out_again_pays_who_held_it() -> None:
+    old = quote(1, released_at=T + HOUR_MS)
+    new = quote(2, created_at=T + HOUR_MS)
+    assert matched(Kind.SHARED, transfer(), old, new, at=T + HOUR_MS) == 2
+    # Within the allowed skew of the new quote, but the old one held the amount.
+    assert matched(Kind.SHARED, transfer(), old, new, at=T + HOUR_MS - 1) == 1
+
+
+def test_a_tag_is_not_released() -> None:
+    tagged = quote(1, 500, tag="77", released_at=T + 1)
+    assert matched(Kind.SHARED, transfer(1, tag="77"), tagged, at=T + HOUR_MS) == 1
+
+
+quotes = st.lists(
+    st.builds(
+        Candidate,
+        quote_id=st.integers(1, 9),
+        method=st.sampled_from(["LTC", "DOGE"]),
+        amount_atomic=st.sampled_from([1, 2, 3]),
+        tag=st.sampled_from([None, "7"]),
+        created_at=st.integers(0, 10).map(lambda n: T + n * MINUTE_MS),
+        released_at=st.none() | st.integers(0, 20).map(lambda n: T + n * MINUTE_MS),
+    ),
+    max_size=6,
+    unique_by=lambda candidate: candidate.quote_id,
+)
+
+
+@given(quotes, st.sampled_from(Kind), st.sampled_from([1, 2, 3, 4]), st.integers(-3, 20))
+def test_a_transfer_pays_only_what_it_may(
+    known: list[Candidate], kind: Kind, amount: int, minute: int
+) -> None:
+    one, at = transfer(amount), T + minute * MINUTE_MS
+    answer = match(one, kind, known, at, is_own=False)
+    if isinstance(answer, Unmatched):
+        assert kind is Kind.SHARED or answer.reason is not Reason.NO_EXACT_AMOUNT
+        return
+    (paid,) = (candidate for candidate in known if candidate.quote_id == answer.quote_id)
+    assert paid.method == one.method
+    if kind is Kind.SHARED:
+        assert paid.amount_atomic == amount
+        assert paid.released_at is None or at < paid.released_at
+        assert paid.created_at <= at + 2 * MINUTE_MS
+
+
+# --- amounts of a shared address --------------------------------------------------------------
+
+
+@given(st.data())
+def test_an_amount_is_free_and_only_a_little_more(data: st.DataObject) -> None:
+    step = data.draw(st.sampled_from([1, 10, 25, 10_000]), "step")
+    price = data.draw(st.integers(1, 60_000), "price in steps") * step
+    tags = max(price // 1_000 // step, 1)
+    allowed = [price + n * step for n in range(1, tags + 1)]
+    usable = [amount for amount in allowed if amount // step % 10 != 0]
+    taken = data.draw(st.sets(st.sampled_from(allowed)), "taken")
+    used = data.draw(st.sets(st.sampled_from(allowed)), "used")
+    free = set(usable) - taken
+    picked = pick_amount(
+        price, step, taken, used, lambda limit: data.draw(st.integers(0, limit - 1))
+    )
+    assert (picked is None) == (not free)
+    if picked is not None:
+        assert picked in free
+        assert picked not in used or free <= used
+
+
+def test_chance_that_always_says_the_same_still_finds_what_is_free() -> None:
+    assert pick_amount(100_000, 10, (), (), lambda _: 0) == 100_010
+    assert pick_amount(100_000, 10, {100_010}, {100_020}, lambda _: 0) == 100_030
+    # The last of the ten steps is round.
+    assert pick_amount(100_000, 10, (), (), lambda limit: limit - 1) == 100_090
+
+
+def test_nothing_is_free() -> None:
+    everything = range(100_000, 100_200)
+    assert pick_amount(100_000, 10, everything, (), lambda _: 0) is None
+
+
+def test_what_was_used_is_better_than_nothing() -> None:
+    used = range(100_000, 100_200)
+    assert pick_amount(100_000, 10, {100_010}, used, lambda _: 0) == 100_020
+
+
+def test_amounts_are_spread_evenly() -> None:
+    below = Random(1).randrange
+    drawn = [pick_amount(10_000, 1, (), (), below) for _ in range(3_000)]
+    counts = [drawn.count(amount) for amount in range(10_001, 10_011)]
+    assert counts[-1] == 0, "10,010 is round"
+    assert all(250 < count < 420 for count in counts[:-1])
+
+
+# --- a shop with one address ------------------------------------------------------------------
+
+LOCK_MS = 15 * MINUTE_MS
+
+
+@dataclass
+class Shop:
+    """A shop that sells things of a few prices on one shared address."""
+
+    below: Callable[[int], int]
+    quotes: list[Candidate] = field(default_factory=list)
+
+    def sell(self, price: int, now: int) -> Candidate | None:
+        taken = {q.amount_atomic for q in self.quotes if now < (q.released_at or 0)}
+        used = {q.amount_atomic for q in self.quotes}
+        amount = pick_amount(price, 1, taken, used, self.below)
+        if amount is None:
+            return None
+        released_at = now + LOCK_MS + QUARANTINE_MS
+        sold = quote(len(self.quotes), amount, created_at=now, released_at=released_at)
+        self.quotes.append(sold)
+        return sold
+
+    def pay(self, sold: Candidate, at: int) -> int | None:
+        answer = match(transfer(sold.amount_atomic), Kind.SHARED, self.quotes, at, is_own=False)
+        return answer.quote_id if isinstance(answer, Matched) else None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_late_payer_is_never_credited_to_a_stranger(seed: int) -> None:
+    """While its amount is held a payment reaches its own quote, however late it is.
+
+    After that it goes to the inbox or, if the amount had to be given out again, to its new holder.
+    """
+    chance = Random(seed)
+    shop = Shop(chance.randrange)
+    now, refused = T, 0
+    payments: list[tuple[int, Candidate]] = []
+    for _ in range(600):
+        now += chance.randrange(20 * MINUTE_MS)
+        sold = shop.sell(chance.choice((50_000, 50_030, 250_000)), now)
+        if sold is None:
+            refused += 1
+            continue
+        late = chance.choice((LOCK_MS, LOCK_MS, QUARANTINE_MS + LOCK_MS, 3 * QUARANTINE_MS))
+        payments.append((now + chance.randrange(late), sold))
+    for at, sold in payments:
+        paid = shop.pay(sold, at)
+        if at < (sold.released_at or 0):
+            assert paid == sold.quote_id
+        elif paid is not None:
+            assert at < (shop.quotes[paid].released_at or 0)
+    assert refused > 0, "the shop was busy enough to run out of amounts"
+
+
+def test_while_there_are_unused_amounts_nobody_meets_a_stranger_ever() -> None:
+    chance = Random(0)
+    shop = Shop(chance.randrange)
+    for sale in range(600):
+        sold = shop.sell(2_000_000, T + sale * HOUR_MS)
+        assert sold is not None
+        late = T + sale * HOUR_MS + chance.randrange(90 * QUARANTINE_MS)
+        assert shop.pay(sold, late) in (sold.quote_id, None)
+    amounts = [sold.amount_atomic for sold in shop.quotes]
+    assert len(set(amounts)) == len(amounts)

@@ -1,0 +1,202 @@
+"""What both databases promise; what is one's alone is in test_sqlite.py and test_postgres.py."""
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from counterfoil.core.errors import SettingsError
+from counterfoil.db.engine import Database, Topics, is_integrity_error, open_database, unavailable
+from counterfoil.db.postgres import Postgres
+from counterfoil.db.schema import invoice
+from counterfoil.db.sqlite import Sqlite
+from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
+
+WAIT_S = 5.0
+
+
+@pytest.fixture
+def commits() -> Iterator[list[str]]:
+    """The COMMIT statements that any engine sends while the test runs."""
+    seen: list[str] = []
+
+    def watch(*arguments: object) -> None:
+        if arguments[2] == "COMMIT":
+            seen.append("COMMIT")
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", watch)
+    yield seen
+    sa.event.remove(sa.Engine, "before_cursor_execute", watch)
+
+
+# --- reading and writing ----------------------------------------------------------------------
+
+
+async def test_what_is_written_is_read(database: Database) -> None:
+    merchant_id = await database.write(add_merchant)
+    await database.write(partial(add_lease, name="watcher"))
+    assert isinstance(merchant_id, int)
+    assert await database.read(lease_names) == {"watcher"}
+    assert await database.is_ready()
+
+
+async def test_an_error_undoes_its_own_work_and_nobody_elses(database: Database) -> None:
+    def fail(connection: sa.Connection) -> None:
+        add_lease(connection, "undone")
+        raise KeyError("the job's own")
+
+    def clash(connection: sa.Connection) -> None:
+        add_lease(connection, "undone too")
+        add_lease(connection, "undone too")
+
+    jobs = [database.write(partial(add_lease, name=f"kept {n}")) for n in range(20)]
+    jobs[3:3] = [database.write(fail)]
+    jobs[7:7] = [database.write(clash)]
+    outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+    errors = [each for each in outcomes if each is not None]
+    assert [type(each) for each in errors] == [KeyError, sa.exc.IntegrityError]
+    assert is_integrity_error(errors[1])
+    assert await database.read(lease_names) == {f"kept {n}" for n in range(20)}
+
+
+async def test_a_read_cannot_write(database: Database) -> None:
+    with pytest.raises(sa.exc.DBAPIError, match=r"readonly|read-only"):
+        await database.read(partial(add_lease, name="lost"))
+    assert await database.read(lease_names) == set()
+    await database.write(partial(add_lease, name="kept"))
+    assert await database.read(lease_names) == {"kept"}
+
+
+async def test_a_caller_may_go_away(database: Database) -> None:
+    task = asyncio.create_task(database.write(partial(add_lease, name="gone")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await database.write(partial(add_lease, name="kept"))
+    assert "kept" in await database.read(lease_names)
+
+
+# --- invoices ---------------------------------------------------------------------------------
+
+
+async def test_each_of_many_invoices_gets_its_own_id(database: Database) -> None:
+    merchant_id = await database.write(add_merchant)
+    ids = await asyncio.gather(
+        *(
+            database.insert_invoice(invoice_row(merchant_id, f"token {n}", order_id=f"order {n}"))
+            for n in range(200)
+        )
+    )
+    rows = await database.read(
+        lambda connection: connection.execute(
+            sa.select(invoice.c.id, invoice.c.share_token, invoice.c.order_id)
+        ).all()
+    )
+    stored = {row.id: (row.share_token, row.order_id) for row in rows}
+    assert stored == {invoice_id: (f"token {n}", f"order {n}") for n, invoice_id in enumerate(ids)}
+    assert len(set(ids)) == 200
+
+
+async def test_an_invoice_is_stored_as_it_was_given(database: Database) -> None:
+    merchant_id = await database.write(add_merchant)
+    given = invoice_row(
+        merchant_id, "token", memo="Ünïcödé \N{PINEAPPLE} ' \" ; --", coins='["LTC"]'
+    )
+    invoice_id = await database.insert_invoice(given)
+    row = await database.read(
+        lambda connection: (
+            connection.execute(sa.select(invoice).where(invoice.c.id == invoice_id))
+            .mappings()
+            .one()
+        )
+    )
+    assert {column: row[column] for column in given} == given
+
+
+async def test_a_wrong_row_is_the_fault_of_one_alone(database: Database) -> None:
+    merchant_id = await database.write(add_merchant)
+    rows = [invoice_row(merchant_id, f"token {n}") for n in range(10)]
+    rows[4]["merchant_id"] = merchant_id + 1_000
+    outcomes = await asyncio.gather(
+        *(database.insert_invoice(row) for row in rows), return_exceptions=True
+    )
+    assert [n for n, each in enumerate(outcomes) if isinstance(each, BaseException)] == [4]
+    with pytest.raises(KeyError):
+        await database.insert_invoice({"merchant_id": merchant_id})
+    assert isinstance(await database.insert_invoice(invoice_row(merchant_id, "after")), int)
+
+
+async def test_concurrent_invoices_share_commits(database: Database, commits: list[str]) -> None:
+    merchant_id = await database.write(add_merchant)
+    commits.clear()
+    await asyncio.gather(
+        *(database.insert_invoice(invoice_row(merchant_id, f"token {n}")) for n in range(50))
+    )
+    if isinstance(database, Postgres):
+        # The rows of one transaction bear its number.
+        count = await database.read(
+            lambda connection: connection.execute(
+                sa.text("SELECT count(DISTINCT xmin::text) FROM invoice")
+            ).scalar_one()
+        )
+    else:
+        count = len(commits)
+    assert 1 <= count <= 3
+
+
+# --- hints ------------------------------------------------------------------------------------
+
+
+async def test_a_bell_rings_when_its_topic_is_woken(database: Database) -> None:
+    bell = database.listen("outbox")
+    waiting = asyncio.create_task(bell.wait(WAIT_S))
+    await asyncio.sleep(0)
+    database.wake("pages")
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    database.wake("outbox")
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_bell_that_rang_before_the_wait_ends_it() -> None:
+    topics = Topics()
+    first, second = topics.listen("chains"), topics.listen("chains")
+    topics.ring("chains")
+    async with asyncio.timeout(1):
+        await first.wait(WAIT_S)
+        await second.wait(WAIT_S)
+    # It was heard once, and does not ring again.
+    started = asyncio.get_running_loop().time()
+    await first.wait(0.05)
+    assert asyncio.get_running_loop().time() - started >= 0.04
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+
+def test_a_url_names_a_store(tmp_path: Path) -> None:
+    assert isinstance(open_database("sqlite:///data/counterfoil.db"), Sqlite)
+    assert isinstance(open_database(f"sqlite:///{tmp_path}/counterfoil.db"), Sqlite)
+    assert isinstance(open_database("postgresql://me:secret@db.example/shop"), Postgres)
+    assert isinstance(open_database("postgres://me:secret@db.example/shop"), Postgres)
+
+
+@pytest.mark.parametrize("url", ["", "sqlite://", "mysql://me@host/shop", "counterfoil.db"])
+def test_another_url_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="sqlite:///path") as refused:
+        open_database(url)
+    assert refused.value.code == "invalid_database"
+
+
+async def test_a_closed_store_is_refused(database: Database) -> None:
+    await database.close()
+    with pytest.raises(RuntimeError, match="not open"):
+        await asyncio.wait_for(database.insert_invoice(invoice_row(1, "token")), WAIT_S)
+
+
+def test_the_error_of_a_lost_commit_says_what_to_do() -> None:
+    assert "send the same request again" in unavailable().message

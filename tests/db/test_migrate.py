@@ -1,0 +1,203 @@
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from counterfoil.core.errors import SettingsError
+from counterfoil.db import migrate
+from counterfoil.db.engine import Database
+from counterfoil.db.postgres import Postgres
+from counterfoil.db.schema import merchant, metadata
+from counterfoil.db.sqlite import Sqlite
+from tests.db.rows import add_merchant
+
+
+@pytest.fixture
+async def empty_sqlite(tmp_path: Path) -> AsyncIterator[Sqlite]:
+    store = Sqlite(tmp_path / "empty.db")
+    await store.start()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def empty_postgres(empty_postgres_url: str) -> AsyncIterator[Postgres]:
+    store = Postgres(empty_postgres_url)
+    await store.start()
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["empty_sqlite", "empty_postgres"])
+def empty(request: pytest.FixtureRequest) -> Database:
+    store: Database = request.getfixturevalue(request.param)
+    return store
+
+
+def differences(connection: sa.Connection) -> list[Any]:
+    """Return what the tables of a database and those of schema.py do not have in common."""
+    found: list[Any] = compare_metadata(MigrationContext.configure(connection), metadata)
+    return found
+
+
+def described(connection: sa.Connection) -> tuple[dict[str, Any], set[str]]:
+    """Return the tables and the indexes, with the conditions that Alembic does not compare."""
+    inspector = sa.inspect(connection)
+    tables = {
+        name: (
+            [(each["name"], str(each["type"])) for each in inspector.get_columns(name)],
+            inspector.get_pk_constraint(name),
+            sorted(map(str, inspector.get_foreign_keys(name))),
+            sorted(map(str, inspector.get_unique_constraints(name))),
+        )
+        for name in inspector.get_table_names()
+        if name != "alembic_version"
+    }
+    query = "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    if connection.dialect.name == "postgresql":
+        query = (
+            "SELECT indexdef FROM pg_indexes "
+            "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        )
+    return tables, set(connection.execute(sa.text(query)).scalars())
+
+
+async def set_revision(store: Database, revision: str) -> None:
+    def run(connection: sa.Connection) -> None:
+        statement = sa.text("UPDATE alembic_version SET version_num = :revision")
+        connection.execute(statement, {"revision": revision})
+
+    await store.write(run)
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the database files of a folder, without the logs of those that are open."""
+    return [path for path in folder.iterdir() if path.suffix not in {".db-shm", ".db-wal"}]
+
+
+def merchant_names(connection: sa.Connection) -> list[str]:
+    return list(connection.execute(sa.select(merchant.c.name)).scalars())
+
+
+async def test_the_migrations_make_the_schema(database: Database) -> None:
+    assert await database.read(differences) == []
+    assert await database.read(migrate.current) == migrate.wanted()
+
+
+async def test_the_migrations_make_what_the_schema_makes(empty: Database) -> None:
+    await empty.write(metadata.create_all)
+    tables, indexes = await empty.read(described)
+    assert len(indexes) > 20
+    await empty.write(metadata.drop_all)
+    await empty.migrate()
+    assert await empty.read(described) == (tables, indexes)
+
+
+async def test_a_difference_is_found(database: Database) -> None:
+    await database.write(lambda connection: connection.execute(sa.text("DROP TABLE inbox")))
+    await database.write(
+        lambda connection: connection.execute(sa.text("ALTER TABLE lease ADD COLUMN note TEXT"))
+    )
+    found = str(await database.read(differences))
+    assert "add_table" in found
+    assert "remove_column" in found
+
+
+async def test_an_empty_database_gets_the_tables(empty: Database) -> None:
+    with pytest.raises(SettingsError, match="has no tables yet") as refused:
+        await empty.check_schema()
+    assert refused.value.code == "old_schema"
+    assert "counterfoil migrate" in refused.value.message
+    await empty.migrate()
+    await empty.check_schema()
+    assert await empty.read(differences) == []
+
+
+async def test_a_database_that_is_there_stays_as_it_is(database: Database) -> None:
+    await database.write(add_merchant)
+    await database.migrate()
+    await database.check_schema()
+    assert await database.read(merchant_names) == ["shop"]
+
+
+async def test_a_failed_migration_leaves_nothing_behind(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = migrate.upgrade
+
+    def fail(connection: sa.Connection) -> None:
+        upgrade(connection)
+        raise KeyError("the power went away")
+
+    monkeypatch.setattr(migrate, "upgrade", fail)
+    with pytest.raises(KeyError):
+        await empty.migrate()
+    assert await empty.read(lambda connection: sa.inspect(connection).get_table_names()) == []
+    monkeypatch.undo()
+    await empty.migrate()
+    await empty.check_schema()
+
+
+async def test_an_older_schema_is_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first migration is the only one yet: this version pretends to want one more.
+    monkeypatch.setattr(migrate, "wanted", lambda: "0002")
+    with pytest.raises(SettingsError, match="has the older schema 0001") as refused:
+        await database.check_schema()
+    assert refused.value.code == "old_schema"
+
+
+async def test_an_unknown_schema_is_refused(database: Database) -> None:
+    await set_revision(database, "9999")
+    with pytest.raises(SettingsError, match="schema 9999") as refused:
+        await database.check_schema()
+    assert refused.value.code == "unknown_schema"
+    assert "newer Counterfoil" in refused.value.message
+
+
+async def test_two_processes_may_migrate_at_once(empty_postgres_url: str) -> None:
+    stores = [Postgres(empty_postgres_url) for _ in range(3)]
+    for store in stores:
+        await store.start()
+    async with asyncio.TaskGroup() as group:
+        for store in stores:
+            group.create_task(store.migrate())
+    for store in stores:
+        await store.check_schema()
+        await store.close()
+
+
+async def test_sqlite_keeps_a_copy_of_an_older_file(
+    sqlite: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sqlite.write(add_merchant)
+    (tmp_path / "counterfoil.db").chmod(0o600)
+    monkeypatch.setattr(migrate, "wanted", lambda: "0002")
+    await sqlite.migrate()
+    copy = tmp_path / "counterfoil.db.before-0002"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with sqlite3.connect(copy) as connection:
+        assert connection.execute("SELECT name FROM merchant").fetchall() == [("shop",)]
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+    # A second try copies the file as it is by then.
+    await sqlite.write(lambda connection: add_merchant(connection, "second"))
+    await sqlite.migrate()
+    with sqlite3.connect(copy) as connection:
+        assert len(connection.execute("SELECT name FROM merchant").fetchall()) == 2
+    connection.close()
+
+
+async def test_sqlite_makes_no_copy_where_nothing_changes(
+    sqlite: Sqlite, empty_sqlite: Sqlite, tmp_path: Path
+) -> None:
+    await sqlite.migrate()
+    await empty_sqlite.migrate()
+    assert sorted(path.name for path in files(tmp_path)) == ["counterfoil.db", "empty.db"]

@@ -1,0 +1,246 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from counterfoil.core.errors import SettingsError, UnavailableError
+from counterfoil.db.engine import Bell
+from counterfoil.db.postgres import Postgres
+from counterfoil.db.schema import lease
+from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
+from tests.postgres_server import PostgresServer
+
+WAIT_S = 5.0
+END_OTHERS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+)
+FAIL_AT_COMMIT = """
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$;
+    CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION fail();
+"""
+
+
+def name_of(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture
+async def other(postgres_url: str) -> AsyncIterator[Postgres]:
+    """A second process on the database of `postgres`."""
+    store = Postgres(postgres_url)
+    await store.start()
+    yield store
+    await store.close()
+
+
+async def plant(store: Postgres, script: str) -> None:
+    def run(connection: sa.Connection) -> None:
+        for statement in script.split(";\n"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
+
+    await store.write(run)
+
+
+async def until_it_works(store: Postgres, row: dict[str, Any]) -> int:
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            try:
+                return await store.insert_invoice(row)
+            except UnavailableError:
+                await asyncio.sleep(0.01)
+
+
+# --- commits that fail ------------------------------------------------------------------------
+
+
+async def test_a_failed_commit_is_told(postgres: Postgres) -> None:
+    await plant(postgres, FAIL_AT_COMMIT.format(table="lease"))
+    with pytest.raises(UnavailableError):
+        await postgres.write(partial(add_lease, name="lost"))
+    assert await postgres.read(lease_names) == set()
+
+
+async def test_a_failed_commit_is_told_to_all_invoices_of_it(postgres: Postgres) -> None:
+    merchant_id = await postgres.write(add_merchant)
+    await plant(postgres, FAIL_AT_COMMIT.format(table="invoice"))
+    outcomes = await asyncio.gather(
+        *(postgres.insert_invoice(invoice_row(merchant_id, f"token {n}")) for n in range(20)),
+        return_exceptions=True,
+    )
+    assert {type(each) for each in outcomes} == {UnavailableError}
+    await plant(postgres, "DROP TRIGGER fail ON invoice")
+    assert isinstance(await postgres.insert_invoice(invoice_row(merchant_id, "token 1")), int)
+
+
+# --- lost connections -------------------------------------------------------------------------
+
+
+async def test_inserts_come_back_after_the_server_has_hung_up(
+    postgres: Postgres, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    merchant_id = await postgres.write(add_merchant)
+    await postgres.insert_invoice(invoice_row(merchant_id, "before"))
+    ended = await postgres_server.run(END_OTHERS.format(name=name_of(postgres_url)))
+    assert ended[0]["count"] >= 2
+    assert await until_it_works(postgres, invoice_row(merchant_id, "after")) > 0
+    await postgres.write(partial(add_lease, name="after"))
+    assert await postgres.read(lease_names) == {"after"}
+
+
+async def test_a_connection_lost_in_the_middle_is_told(postgres: Postgres, other: Postgres) -> None:
+    def hang_up(connection: sa.Connection) -> None:
+        add_lease(connection, "lost")
+        connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(UnavailableError):
+        await postgres.write(hang_up)
+    assert await other.read(lease_names) == set()
+
+
+async def test_a_server_that_is_not_there_is_refused() -> None:
+    store = Postgres("postgresql://me:secret@127.0.0.1:1/shop")
+    with pytest.raises(SettingsError, match=r"127\.0\.0\.1:1/shop cannot be reached") as refused:
+        await store.start()
+    assert refused.value.code == "database_unreachable"
+    assert "secret" not in refused.value.message
+    assert not await store.is_ready()
+    await store.close()
+
+
+async def test_a_database_that_is_not_there_is_refused(postgres_server: PostgresServer) -> None:
+    store = Postgres(postgres_server.url("elsewhere"))
+    with pytest.raises(SettingsError, match='"elsewhere" does not exist'):
+        await store.start()
+    with pytest.raises(UnavailableError):
+        await store.read(lease_names)
+    with pytest.raises(UnavailableError):
+        await store.write(add_merchant)
+    await store.close()
+
+
+async def test_a_url_may_say_how_to_encrypt(postgres_url: str) -> None:
+    store = Postgres(f"{postgres_url}?sslmode=prefer")
+    await store.start()
+    assert await store.is_ready()
+    await store.close()
+
+
+async def test_a_server_that_forgets_is_refused(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    name = name_of(postgres_url)
+    await postgres_server.run(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
+    store = Postgres(postgres_url)
+    with pytest.raises(SettingsError, match="synchronous_commit=off") as refused:
+        await store.start()
+    assert refused.value.code == "database_not_durable"
+    await store.close()
+
+
+# --- transactions in each other's way ---------------------------------------------------------
+
+
+def lock(connection: sa.Connection, name: str) -> None:
+    connection.execute(sa.select(lease).where(lease.c.name == name).with_for_update())
+
+
+async def test_a_deadlock_is_run_again(postgres: Postgres) -> None:
+    await postgres.write(partial(add_lease, name="a"))
+    await postgres.write(partial(add_lease, name="b"))
+    runs: list[str] = []
+
+    def in_order(first: str, second: str) -> Callable[[sa.Connection], None]:
+        def run(connection: sa.Connection) -> None:
+            runs.append(first)
+            lock(connection, first)
+            connection.exec_driver_sql("SELECT pg_sleep(0.05)")
+            lock(connection, second)
+            add_lease(connection, f"{first} before {second}")
+
+        return run
+
+    await asyncio.gather(postgres.write(in_order("a", "b")), postgres.write(in_order("b", "a")))
+    assert await postgres.read(lease_names) == {"a", "b", "a before b", "b before a"}
+    assert len(runs) == 3
+
+
+async def test_a_serialisation_error_is_run_again_and_then_told(postgres: Postgres) -> None:
+    runs: list[int] = []
+
+    def fail(times: int) -> Callable[[sa.Connection], str]:
+        def run(connection: sa.Connection) -> str:
+            runs.append(times)
+            if len(runs) <= times:
+                connection.exec_driver_sql(
+                    "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'serialization_failure'; END $$"
+                )
+            return "done"
+
+        return run
+
+    assert await postgres.write(fail(2)) == "done"
+    assert len(runs) == 3
+    runs.clear()
+    with pytest.raises(UnavailableError):
+        await postgres.write(fail(99))
+    assert len(runs) == 5
+
+
+async def test_a_mistake_in_a_statement_is_not_run_again(postgres: Postgres) -> None:
+    runs: list[int] = []
+
+    def mistake(connection: sa.Connection) -> None:
+        runs.append(1)
+        connection.exec_driver_sql("SELECT nothing FROM nowhere")
+
+    with pytest.raises(sa.exc.ProgrammingError):
+        await postgres.write(mistake)
+    assert len(runs) == 1
+
+
+# --- hints between processes ------------------------------------------------------------------
+
+
+async def hears(bell: Bell, timeout_s: float) -> bool:
+    """Tell whether a bell rings before a time is over."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await bell.wait(timeout_s)
+    return loop.time() - started < timeout_s * 0.9
+
+
+async def until_it_hears(bell: Bell, sender: Postgres) -> None:
+    """Wake until it is heard: while a connection is on its way, hints may be lost."""
+    async with asyncio.timeout(WAIT_S):
+        sender.wake("outbox")
+        while not await hears(bell, 0.2):
+            sender.wake("outbox")
+
+
+async def test_another_process_is_woken(postgres: Postgres, other: Postgres) -> None:
+    bell, of_another_topic = other.listen("outbox"), other.listen("pages")
+    await until_it_hears(bell, postgres)
+    assert not await hears(of_another_topic, 0.1)
+
+
+async def test_hints_come_back_after_the_server_has_hung_up(
+    postgres: Postgres, other: Postgres, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    bell = other.listen("outbox")
+    await until_it_hears(bell, postgres)
+    await postgres_server.run(END_OTHERS.format(name=name_of(postgres_url)))
+    await until_it_hears(bell, postgres)
+
+
+async def test_a_process_hears_its_own_hint_once(postgres: Postgres) -> None:
+    bell = postgres.listen("outbox")
+    postgres.wake("outbox")
+    assert await hears(bell, 1)
+    assert not await hears(bell, 0.2)

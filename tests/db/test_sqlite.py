@@ -1,0 +1,157 @@
+import asyncio
+import resource
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from counterfoil.core.errors import SettingsError, UnavailableError
+from counterfoil.db.sqlite import Sqlite
+from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Let no file of this process grow beyond the log of the database, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = path.with_name(f"{path.name}-wal")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def pragmas(connection: sa.Connection) -> dict[str, object]:
+    names = ("journal_mode", "synchronous", "foreign_keys")
+    return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
+
+
+async def test_every_connection_is_durable(sqlite: Sqlite) -> None:
+    durable = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    together = threading.Barrier(2)
+
+    def read(connection: sa.Connection) -> tuple[int, dict[str, object]]:
+        # Neither reader is free before both are at work, so these are two connections.
+        together.wait(5)
+        return threading.get_ident(), pragmas(connection)
+
+    (one, first), (other, second) = await asyncio.gather(sqlite.read(read), sqlite.read(read))
+    assert one != other
+    assert first == second == durable
+    assert await sqlite.write(pragmas) == durable
+
+
+async def test_a_failed_commit_is_told_to_all_who_share_it(sqlite: Sqlite, tmp_path: Path) -> None:
+    merchant_id = await sqlite.write(add_merchant)
+    with full_disk(tmp_path / "counterfoil.db"):
+        outcomes = await asyncio.gather(
+            *(sqlite.write(partial(add_lease, name=f"lost {n}")) for n in range(10)),
+            *(sqlite.insert_invoice(invoice_row(merchant_id, f"lost {n}")) for n in range(10)),
+            return_exceptions=True,
+        )
+    assert {type(each) for each in outcomes} == {UnavailableError}
+    assert await sqlite.read(lease_names) == set()
+    await sqlite.write(partial(add_lease, name="kept"))
+    assert isinstance(await sqlite.insert_invoice(invoice_row(merchant_id, "lost 1")), int)
+    assert await sqlite.read(lease_names) == {"kept"}
+
+
+async def test_what_is_too_large_for_the_disk_is_undone_for_all(sqlite: Sqlite) -> None:
+    """SQLite may undo a whole transaction when one statement fails; nobody is told "stored"."""
+    pages = await sqlite.read(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar_one())
+
+    def fill(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 2}")
+        add_lease(connection, "x" * 100_000)
+
+    outcomes = await asyncio.gather(
+        sqlite.write(partial(add_lease, name="before")),
+        sqlite.write(fill),
+        sqlite.write(partial(add_lease, name="after")),
+        return_exceptions=True,
+    )
+    kept = {
+        name
+        for name, outcome in zip(("before", "full", "after"), outcomes, strict=True)
+        if outcome is None
+    }
+    assert "full" not in kept
+    assert await sqlite.read(lease_names) == kept
+
+
+async def test_a_closing_store_finishes_what_waits(tmp_path: Path, sqlite: Sqlite) -> None:
+    writes = [
+        asyncio.create_task(sqlite.write(partial(add_lease, name=f"{n}"))) for n in range(300)
+    ]
+    await asyncio.sleep(0)
+    await sqlite.close()
+    await asyncio.gather(*writes)
+    with sqlite3.connect(tmp_path / "counterfoil.db") as connection:
+        assert connection.execute("SELECT count(*) FROM lease").fetchone() == (300,)
+    connection.close()
+
+
+async def test_readers_run_beside_the_writer(sqlite: Sqlite) -> None:
+    await sqlite.write(partial(add_lease, name="committed"))
+    loop = asyncio.get_running_loop()
+
+    def write(connection: sa.Connection) -> set[str]:
+        add_lease(connection, "not yet")
+        return asyncio.run_coroutine_threadsafe(sqlite.read(lease_names), loop).result(5)
+
+    assert await sqlite.write(write) == {"committed"}
+    assert await sqlite.read(lease_names) == {"committed", "not yet"}
+
+
+async def test_the_inline_mode_behaves_alike_without_threads(tmp_path: Path) -> None:
+    before = threading.active_count()
+    store = Sqlite(tmp_path / "inline.db", inline=True)
+    await store.start()
+    await store.migrate()
+
+    def fail(connection: sa.Connection) -> None:
+        add_lease(connection, "undone")
+        raise KeyError("the job's own")
+
+    with pytest.raises(KeyError):
+        await store.write(fail)
+    await store.write(partial(add_lease, name="kept"))
+    merchant_id = await store.write(add_merchant)
+    assert isinstance(await store.insert_invoice(invoice_row(merchant_id, "token")), int)
+    assert await store.read(lease_names) == {"kept"}
+    with pytest.raises(sa.exc.OperationalError):
+        await store.read(partial(add_lease, name="lost"))
+    assert threading.active_count() == before
+    await store.close()
+
+
+@pytest.fixture
+def letter(tmp_path: Path) -> Path:
+    """A file that is no database."""
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear shop, " * 100)
+    return path
+
+
+async def test_a_file_that_is_no_database_is_refused(letter: Path) -> None:
+    with pytest.raises(SettingsError, match=r"letter\.txt cannot be opened") as refused:
+        await Sqlite(letter).start()
+    assert refused.value.code == "database_unreadable"
+
+
+async def test_a_folder_that_cannot_be_made_is_refused(letter: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be opened"):
+        await Sqlite(letter / "counterfoil.db").start()
+
+
+async def test_a_folder_is_made(tmp_path: Path) -> None:
+    store = Sqlite(tmp_path / "data" / "deep" / "counterfoil.db")
+    await store.start()
+    assert await store.is_ready()
+    await store.close()

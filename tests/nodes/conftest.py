@@ -1,0 +1,43 @@
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.house import ROOT
+from tests.nodes.litecoind import Litecoind
+
+UNAVAILABLE = 3
+
+
+def node_program(name: str) -> Path:
+    """Return the path of a node's program; skips the test where it cannot be had."""
+    found = subprocess.run(
+        [ROOT / "tools" / "nodes", name], capture_output=True, text=True, check=False
+    )
+    if found.returncode == UNAVAILABLE:
+        pytest.skip(found.stderr.strip())
+    assert found.returncode == 0, found.stderr
+    return Path(found.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def litecoind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Litecoind]:
+    """A node with coin that all tests of a session share: each makes the addresses it needs."""
+    node = Litecoind(node_program("litecoind"), tmp_path_factory.mktemp("litecoind"))
+    yield node
+    node.stop()
+
+
+@pytest.fixture(scope="session")
+def mweb_litecoind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Litecoind]:
+    """A node of its own whose extension block MWEB begins at height 432."""
+    folder = tmp_path_factory.mktemp("mweb")
+    node = Litecoind(node_program("litecoind"), folder, has_mweb=True)
+    yield node
+    node.stop()
+
+
+@pytest.fixture(scope="session")
+def anvil_program() -> Path:
+    return node_program("anvil")

@@ -1,0 +1,205 @@
+"""What must be true of every world when all is mended, told from the chain itself."""
+
+from collections import defaultdict
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import sqlalchemy as sa
+
+from counterfoil.core.invoice import MOVES, EventType, Status
+from counterfoil.db import quotes
+from counterfoil.db.schema import (
+    chain_transaction,
+    destination,
+    event,
+    header,
+    inbox,
+    invoice,
+    merchant,
+    payment,
+    quote,
+    transfer,
+)
+from tests.sim.world import World
+
+
+class BrokenError(AssertionError):
+    """An invariant does not hold."""
+
+
+async def check(world: World) -> None:
+    """Raise BrokenError with what is wrong, and count it in the world's tally."""
+    await world.store.read(lambda connection: _check(world, connection))
+
+
+def _check(world: World, connection: sa.Connection) -> None:
+    faults: list[str] = []
+    faults += _transfers(world, connection)
+    faults += _statuses(world, connection)
+    faults += _events(world, connection)
+    faults += _cursor(world, connection)
+    if faults:
+        raise BrokenError(f"seed {world.seed}: " + "; ".join(faults))
+
+
+def _on_chain(world: World) -> dict[tuple[str, int], tuple[bytes, int]]:
+    """Return every transfer of the best chain and the mempool: (txid, index) to (key, amount)."""
+    transactions = [t for block in world.chain.blocks for t in block.transactions]
+    transactions += world.chain.pool.values()
+    return {
+        (t.txid, transfer.index): (transfer.destination, transfer.amount_atomic)
+        for t in transactions
+        for transfer in t.transfers
+    }
+
+
+def _transfers(world: World, connection: sa.Connection) -> list[str]:
+    """Every transfer to an address of ours is credited once, or lies in the inbox."""
+    faults = []
+    keys = {bytes.fromhex(key) for key in connection.execute(sa.select(destination.c.key)).scalars()}
+    statement = (
+        sa.select(
+            chain_transaction.c.txid,
+            transfer.c.place,
+            sa.func.count(sa.distinct(payment.c.id)).label("credits"),
+            sa.func.count(sa.distinct(inbox.c.id)).label("unmatched"),
+        )
+        .join(transfer, transfer.c.transaction_id == chain_transaction.c.id)
+        .outerjoin(
+            payment,
+            sa.and_(payment.c.transfer_id == transfer.c.id, payment.c.detached_at.is_(None)),
+        )
+        .outerjoin(inbox, inbox.c.transfer_id == transfer.c.id)
+        .group_by(chain_transaction.c.txid, transfer.c.place)
+    )
+    known = {(row.txid, row.place): row for row in connection.execute(statement)}
+    for place, (key, _) in _on_chain(world).items():
+        if key not in keys:
+            continue
+        row = known.get(place)
+        if row is None or row.credits + row.unmatched == 0:
+            world.tally.lost += 1
+            faults.append(f"the transfer {place} is nowhere")
+        elif row.credits + row.unmatched > 1:
+            world.tally.credited_twice += 1
+            faults.append(f"the transfer {place} counts {row.credits + row.unmatched} times")
+    return faults
+
+
+def _statuses(world: World, connection: sa.Connection) -> list[str]:
+    """An invoice is Paid if, and only if, the best chain holds the money for it."""
+    faults = []
+    final: defaultdict[int, Fraction] = defaultdict(Fraction)
+    buried = {
+        t.txid
+        for block in world.chain.blocks
+        if world.chain.height - block.height + 1 >= world.chain.confirmations
+        for t in block.transactions
+    }
+    statement = (
+        sa.select(
+            payment.c.invoice_id,
+            chain_transaction.c.txid,
+            transfer.c.amount_atomic,
+            quote.c.amount_atomic.label("asked"),
+            quote.c.fiat,
+        )
+        .join(transfer, transfer.c.id == payment.c.transfer_id)
+        .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
+        .join(quote, quote.c.id == payment.c.quote_id)
+    )
+    for row in connection.execute(statement):
+        if row.txid in buried:
+            final[row.invoice_id] += (
+                Fraction(Decimal(row.fiat)) * int(row.amount_atomic) / int(row.asked)
+            )
+    for row in connection.execute(sa.select(invoice)).mappings():
+        is_covered = final[row["id"]] >= Decimal(row["fiat_amount"])
+        if is_covered != (row["status"] == Status.PAID.value):
+            world.tally.lost += is_covered
+            world.tally.credited_twice += not is_covered
+            faults.append(
+                f"invoice {row['id']} is {row['status']} with {float(final[row['id']])} "
+                f"of {row['fiat_amount']}"
+            )
+        if row["status"] == Status.EXPIRED.value and row["seen"] != "0/1":
+            faults.append(f"invoice {row['id']} is Expired and holds money")
+    return faults
+
+
+def _events(world: World, connection: sa.Connection) -> list[str]:
+    """The log has no gaps, tells every change, and was heard whole and in order."""
+    faults = []
+    log = connection.execute(sa.select(event).order_by(event.c.seq)).mappings().all()
+    if [row["seq"] for row in log] != list(range(1, len(log) + 1)):
+        faults.append("seq has gaps")
+    ids = [(row["at"], row["number"]) for row in log]
+    if ids != sorted(set(ids)):
+        faults.append("event ids do not grow")
+    if connection.execute(sa.select(merchant.c.seq_live)).scalar_one() != len(log):
+        faults.append("the log's end is not its length")
+    told = _replay(log)
+    for row in connection.execute(sa.select(invoice.c.id, invoice.c.status)):
+        if told.get(row.id, Status.UNPAID) is not _as_told(Status(row.status)):
+            world.tally.events_lost += 1
+            faults.append(f"invoice {row.id} is {row.status} and was told as {told.get(row.id)}")
+    heard: dict[str, int] = {}
+    for place, (event_id, _) in enumerate(world.receiver.heard):
+        heard.setdefault(event_id, place)
+    of_invoice: defaultdict[int, list[int]] = defaultdict(list)
+    for row in log:
+        event_id = f"{row['at']}-{row['number']}"
+        if event_id not in heard:
+            world.tally.events_lost += 1
+            faults.append(f"event {event_id} was never heard")
+        elif row["invoice_id"] is not None:
+            of_invoice[row["invoice_id"]].append(heard[event_id])
+    for invoice_id, places in of_invoice.items():
+        if places != sorted(places):
+            world.tally.out_of_order += 1
+            faults.append(f"the events of invoice {invoice_id} were heard out of order")
+    return faults
+
+
+def _as_told(status: Status) -> Status:
+    """Return what the three default events make of a status: not paid is Unpaid."""
+    return status if status in (Status.CONFIRMING, Status.PAID) else Status.UNPAID
+
+
+def _replay(log: Any) -> dict[int, Status]:
+    """Return where the default events leave each invoice, as a shop would count."""
+    told: dict[int, Status] = {}
+    after = {
+        EventType.DETECTED: Status.CONFIRMING,
+        EventType.CONFIRMED: Status.PAID,
+        EventType.FAILED: Status.UNPAID,
+    }
+    for row in log:
+        kind = EventType(row["type"])
+        if kind in after:
+            before = told.get(row["invoice_id"], Status.UNPAID)
+            if kind not in MOVES.get((before, after[kind]), ()):
+                return {}
+            told[row["invoice_id"]] = after[kind]
+    return told
+
+
+def _cursor(world: World, connection: sa.Connection) -> list[str]:
+    """The headers are those of the best chain, without a gap, up to its tip."""
+    rows = connection.execute(sa.select(header).order_by(header.c.height)).mappings().all()
+    blocks = {block.height: block.hash for block in world.chain.blocks}
+    faults = [
+        f"block {row['height']} is not on the chain"
+        for row in rows
+        if blocks.get(row["height"]) != row["hash"]
+    ]
+    heights = [row["height"] for row in rows]
+    if heights != list(range(heights[0], world.chain.height + 1)):
+        faults.append("the headers have gaps, or end below the tip")
+    shown = connection.execute(sa.select(quote.c.invoice_id)).scalars()
+    for invoice_id in set(shown):
+        for asked in quotes.list_of_invoice(connection, invoice_id):
+            if asked.address != world.chain.parse_address(asked.address).address:
+                faults.append(f"the address {asked.address} is not canonical")
+    return faults
