@@ -95,7 +95,8 @@ class PostgresServer:
         """Make a database, a copy of another one if it is named, and return its name."""
         self._databases += 1
         name = f"test_{self._databases}"
-        await self.run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        # Copying files takes half the time of logging the copy, where nothing waits for the disk.
+        await self.run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
         return name
 
     async def drop(self, database: str) -> None:

@@ -68,9 +68,8 @@ def test_it_is_a_chain_like_any_other(chain: SimulatorChain) -> None:
 def test_the_ledger_begins_with_its_genesis_block_and_pays_its_method(
     chain: SimulatorChain,
 ) -> None:
-    assert chain.genesis == GENESIS
-    assert ledger_in_database.GENESIS == GENESIS
-    assert ledger_in_database.METHOD == TEST.id
+    assert chain.genesis == ledger_in_database.GENESIS
+    assert chain.methods[0].id == ledger_in_database.METHOD
 
 
 # --- addresses --------------------------------------------------------------------------------

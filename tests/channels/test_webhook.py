@@ -55,6 +55,7 @@ async def test_the_exact_bytes_arrive_with_both_signatures(
     headers, arrived = receiver.requests[0]
     assert arrived == BODY
     assert headers["content-type"] == "application/json"
+    assert headers["accept-encoding"] == "identity"
     assert headers["user-agent"].startswith("Counterfoil/0.")
     assert headers["signature"] == sign_body(SECRET, BODY)
     assert headers["webhook-id"] == f"{SENT_AT}-0"
@@ -160,6 +161,7 @@ PAST = format_datetime(datetime.fromtimestamp(SENT_AT // 1000 - 90, UTC), usegmt
         (429, "", None),
         (429, "Tue, 99 Nov 2023 22:14:50 GMT", None),
         (429, "Tue, 14 Nov 9999999 22:14:50 GMT", None),
+        (429, "Tue, 14 Nov 2023 22:14:50 +99999999999999999999", None),
         (429, "x" * 10_000, None),
     ],
 )

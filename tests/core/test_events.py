@@ -250,6 +250,11 @@ def test_extra_keys_follow_in_their_order() -> None:
     )
 
 
+def test_letters_of_all_alphabets_stand_as_they_are() -> None:
+    made = body(PAID, 1, {"note": "é€😀\u2028"})
+    assert made.endswith(',"note":"é€😀\u2028"}'.encode())
+
+
 ESCAPES = {'"': '\\"', "\\": "\\\\"} | {
     chr(code): f"\\u{code:04x}" for code in (*range(0x20), *range(0xD800, 0xE000))
 }

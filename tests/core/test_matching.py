@@ -115,6 +115,12 @@ def test_a_block_s_early_time_leads_to_the_first_quote() -> None:
     assert matched(Kind.EXCLUSIVE, transfer(), first, second, at=T - HOUR_MS) == 1
 
 
+def test_the_newest_quote_is_the_one_of_the_latest_time() -> None:
+    older, newer = quote(9, 900), quote(1, 800, created_at=T + 1)
+    assert matched(Kind.EXCLUSIVE, transfer(1), older, newer, at=T + 2) == 1
+    assert matched(Kind.EXCLUSIVE, transfer(1), older, newer, at=T - 1) == 9
+
+
 def test_of_quotes_of_one_moment_the_last_made_counts() -> None:
     assert matched(Kind.EXCLUSIVE, transfer(), quote(1), quote(2)) == 2
 

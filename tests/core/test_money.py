@@ -119,10 +119,16 @@ def test_any_text_is_an_amount_or_refused(token: str) -> None:
 @given(amounts())
 def test_what_is_formatted_is_read_back(drawn: tuple[Decimal, str]) -> None:
     amount, currency = drawn
-    text = money.format_fiat(Fraction(amount), currency)
+    text = str(money.ceil_to_minor(Fraction(amount), currency))
+    assert text == str(money.floor_to_minor(Fraction(amount), currency))
     assert money.parse_fiat(text, currency) == amount
     assert str(money.parse_fiat(text, currency)) == text
     assert "E" not in text
+
+
+def test_what_is_due_is_rounded_up_and_what_came_is_rounded_down() -> None:
+    assert money.ceil_to_minor(Fraction(24_991, 1_000), "USD") == Decimal("25.00")
+    assert money.floor_to_minor(Fraction(24_999, 1_000), "USD") == Decimal("24.99")
 
 
 @pytest.mark.parametrize("text", ["USD", "usd", "Usd"])
@@ -197,6 +203,17 @@ def test_a_whole_number_of_steps_is_not_rounded() -> None:
     bitcoin = method(8, step_atomic=1, least_atomic=546)
     assert money.to_atomic(Decimal("25.00"), Decimal(100_000), bitcoin) == 25_000
     assert money.to_atomic(Decimal("0.01"), Decimal(100_000), bitcoin) == 546
+
+
+def test_what_is_asked_for_is_rounded_up_to_a_payable_step() -> None:
+    coarse = method(8, step_atomic=100, least_atomic=546)
+    assert money.to_atomic(Decimal("25.01"), Decimal(100_000), coarse) == 25_100
+
+
+def test_no_digit_of_a_large_amount_is_lost() -> None:
+    ether = method(18)
+    asked = money.to_atomic(Decimal("999999999999999.99"), Decimal(3), ether)
+    assert asked == 333_333_333_333_333_330_000_000_000_000_000
 
 
 def test_the_least_amount_is_a_whole_number_of_steps_too() -> None:

@@ -132,6 +132,13 @@ def test_a_transaction_that_was_displaced_displaces_nothing() -> None:
     assert ids(counted([first, second, third])) == [1, 3]
 
 
+def test_what_the_best_spent_stays_spent() -> None:
+    first = payment(1, spends=frozenset({"a:0"}))
+    second = payment(2, spends=frozenset({"b:0"}))
+    third = payment(3, spends=frozenset({"a:0"}))
+    assert ids(counted([first, second, third])) == [2, 3]
+
+
 def test_transactions_that_spend_nothing_we_know_are_no_rivals() -> None:
     assert ids(counted([payment(n, spends=frozenset()) for n in (1, 2)])) == [1, 2]
 

@@ -154,13 +154,14 @@ def lock(connection: sa.Connection, name: str) -> None:
 async def test_a_deadlock_is_run_again(postgres: Postgres) -> None:
     await postgres.write(partial(add_lease, name="a"))
     await postgres.write(partial(add_lease, name="b"))
-    runs: list[str] = []
+    held: list[str] = []
 
     def in_order(first: str, second: str) -> Callable[[sa.Connection], None]:
         def run(connection: sa.Connection) -> None:
-            runs.append(first)
             lock(connection, first)
-            connection.exec_driver_sql("SELECT pg_sleep(0.05)")
+            held.append(first)
+            while len(held) < 2:
+                connection.exec_driver_sql("SELECT pg_sleep(0.01)")
             lock(connection, second)
             add_lease(connection, f"{first} before {second}")
 
@@ -168,7 +169,8 @@ async def test_a_deadlock_is_run_again(postgres: Postgres) -> None:
 
     await asyncio.gather(postgres.write(in_order("a", "b")), postgres.write(in_order("b", "a")))
     assert await postgres.read(lease_names) == {"a", "b", "a before b", "b before a"}
-    assert len(runs) == 3
+    # Both held one lock and waited for the other's, and one of them began again.
+    assert len(held) == 3
 
 
 async def test_a_serialisation_error_is_run_again_and_then_told(postgres: Postgres) -> None:

@@ -47,9 +47,9 @@ class Litecoind:
         """Where the node answers, with the credentials in it."""
         return f"http://{USER}:{PASSWORD}@127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Start the node and return when it answers; the port is a new one."""
-        self.port = free_port()
+    def start(self, port: int | None = None) -> None:
+        """Start the node and return when it answers, on a new port if none is given."""
+        self.port = port or free_port()
         flags = [
             "-regtest",
             f"-datadir={self.folder}",

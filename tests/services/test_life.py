@@ -11,7 +11,7 @@ from counterfoil.db.engine import Database
 from counterfoil.services import rates, upkeep
 from counterfoil.services.invoices import cancel
 from counterfoil.services.quotes import choose
-from counterfoil.services.watching import list_states
+from counterfoil.services.watching import Watch, list_states
 from tests.conftest import FakeClock
 from tests.services.shop import MINUTE, SECOND, Shop, open_shop
 from tests.sim.chain import COIN, WorldChain
@@ -90,7 +90,7 @@ async def test_looking_again_changes_nothing(shop: Shop) -> None:
     shop.chain.mine(2)
     await shop.look()
     before = await shop.bodies()
-    shop.watch._decoded.clear()
+    shop.watch = Watch(shop.context, shop.chain, shop.watch.holder)
     for _ in range(3):
         await shop.look(10)
         await shop.tick()

@@ -51,6 +51,17 @@ def _share_compiled_statements(engine: sa.Engine) -> None:
     engine._compiled_cache = _engines[0]._compiled_cache
 
 
+# The database itself writes down every change of a status, whoever makes it.
+_WITNESS = (
+    "CREATE TABLE witness (id INTEGER PRIMARY KEY, invoice_id INTEGER, old TEXT, new TEXT)",
+    """
+    CREATE TRIGGER witness AFTER UPDATE OF status ON invoice WHEN OLD.status <> NEW.status BEGIN
+        INSERT INTO witness (invoice_id, old, new) VALUES (NEW.id, OLD.status, NEW.status);
+    END
+    """,
+)
+
+
 @cache
 def _empty_database() -> bytes:
     """Return a file with all tables and no rows."""
@@ -58,6 +69,9 @@ def _empty_database() -> bytes:
         path = Path(folder) / "empty.db"
         engine = sa.create_engine(f"sqlite:///{path}")
         metadata.create_all(engine)
+        with engine.begin() as connection:
+            for statement in _WITNESS:
+                connection.execute(sa.text(statement))
         engine.dispose()
         return path.read_bytes()
 

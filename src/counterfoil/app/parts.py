@@ -63,8 +63,10 @@ async def opened(settings: Settings, *, has_merchant: bool = True) -> AsyncItera
         vault = await open_vault(settings, database, entropy)
         chains = build_chains(settings, database, clock)
         channels = build_channels(settings)
-        for each in (*chains, *channels.values()):
-            stack.push_async_callback(each.close)
+        for chain in chains:
+            stack.push_async_callback(chain.close)
+        for channel in channels.values():
+            stack.push_async_callback(channel.close)
         sources = build_sources(settings)
         context = Context(
             store=database,
@@ -112,7 +114,7 @@ def build_chains(settings: Settings, store: Store, clock: Clock) -> list[Chain]:
 
 def _node_chain(settings: Settings, chain: NodeChain) -> Chain:
     # Deriving addresses takes libraries that are slow to load: only who needs them waits.
-    from counterfoil.chains.litecoin import litecoin  # noqa: PLC0415
+    from counterfoil.chains.litecoin import litecoin  # noqa: PLC0415  # as said above
 
     try:
         return litecoin(chain.network, chain.rpc, chain.confirmations, chain.explorer)
@@ -140,8 +142,10 @@ def base_url(settings: Settings) -> str:
     """Return where this server is reached, as far as the settings tell."""
     if settings.public_url is not None:
         return settings.public_url
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104  # what is listened on is not where one connects to
-    return f"http://{f'[{host}]' if ':' in host.strip('[]') else host}:{settings.port}"
+    host = settings.host.strip("[]")
+    # What is listened on is not always where one can connect to.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # as said above
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def checkout_url(settings: Settings) -> str:

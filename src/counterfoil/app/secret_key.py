@@ -51,7 +51,7 @@ async def check_vault(settings: Settings, database: Database | None) -> Vault | 
     check = None if database is None else await database.read(merchants.get_key_check)
     key = read_secret_key(settings)
     if key is not None:
-        vault = Vault(key)
+        vault = _vault(settings, key)
         if check is not None:
             vault.decrypt(check)
         return vault
@@ -69,6 +69,24 @@ async def check_vault(settings: Settings, database: Database | None) -> Vault | 
         )
         raise SettingsError("no_secret_key", message)
     return None
+
+
+def _vault(settings: Settings, key: str) -> Vault:
+    try:
+        return Vault(key)
+    except SettingsError as error:
+        is_set = settings.secret_key is not None
+        where = settings.name_of("secret_key") if is_set else str(settings.secret_key_file)
+        message = (
+            f"The secret key in {where} is none: it must be 32 bytes in URL-safe base64 (44 "
+            "characters), as `counterfoil secret-key` prints them."
+        )
+        raise SettingsError(error.code, message) from None
+
+
+def new_key() -> str:
+    """Return a new secret key."""
+    return make_key()
 
 
 def _make_key_file(settings: Settings, entropy: Entropy) -> str:
@@ -90,5 +108,6 @@ def _make_key_file(settings: Settings, entropy: Entropy) -> str:
         message = f"The secret key cannot be written to {path}: {error.strerror}."
         raise SettingsError("secret_key_unwritable", message) from None
     key = read_secret_key(settings)
-    assert key is not None, "it has just been written"  # noqa: S101
+    if key is None:
+        raise SettingsError("secret_key_unreadable", f"The secret key in {path} has vanished.")
     return key

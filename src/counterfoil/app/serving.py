@@ -6,15 +6,14 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import uvicorn
-
 from counterfoil.app.parts import Installation, base_url, opened
 from counterfoil.app.secret_key import make_folder
+from counterfoil.app.web import answering
 from counterfoil.core.errors import SettingsError
 from counterfoil.core.ports import Entropy
 from counterfoil.services import rates, watching
@@ -29,8 +28,6 @@ LOCK_FILE = "serve.lock"
 # How often a process without a sweeper writes down when keys were used.
 _NOTE_USE_EVERY_S = 60.0
 _BACKLOG = 2_048
-# How long requests that were begun may take to finish after a stop.
-_GRACE_S = 10
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -83,24 +80,22 @@ def listen(settings: Settings) -> socket.socket:
     place = f"{settings.name_of('host')} and {settings.name_of('port')}"
     try:
         found = socket.getaddrinfo(
-            settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            settings.host.strip("[]"),
+            settings.port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
         )
         family, *_, address = found[0]
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
+        # A failed look-up of the host has no number that the system knows.
+        is_ours = error.errno is not None and error.errno > 0
+        reason = os.strerror(error.errno) if is_ours and error.errno else error.strerror
         message = (
-            f"Nothing can listen on {settings.host}:{settings.port}: {error.strerror}. "
+            f"Nothing can listen on {settings.host}:{settings.port}: {reason}. "
             f"Choose others with {place}."
         )
         raise SettingsError("cannot_listen", message) from None
-
-
-class _WebServer(uvicorn.Server):
-    """uvicorn, but for the signals: who started us decides when to stop."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @asynccontextmanager
@@ -112,61 +107,38 @@ async def running(here: Installation, listener: socket.socket | None) -> AsyncIt
     await watching.ensure_chains(here.context)
     await rates.refresh(here.database, here.sources, here.clock.now())
     supervisor = Supervisor(here.clock)
-    supervisor.start(_loops(here))
     try:
-        if listener is None:
+        async with AsyncExitStack() as stack:
+            if listener is not None:
+                live = await stack.enter_async_context(answering(here, listener))
+                bell = here.database.listen("pages")
+                supervisor.start({"live": partial(live.run, bell)})
+            supervisor.start(_loops(here))
             yield
-        else:
-            async with _web(here, listener):
-                yield
     finally:
         await supervisor.stop()
         await here.keyring.save_last_used()
 
 
-@asynccontextmanager
-async def _web(here: Installation, listener: socket.socket) -> AsyncIterator[None]:
-    config = uvicorn.Config(
-        build_web(here),
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        forwarded_allow_ips=list(here.settings.trusted_proxies),
-        timeout_graceful_shutdown=_GRACE_S,
-    )
-    server = _WebServer(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="web")
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await serving
-
-
 def _loops(here: Installation) -> Mapping[str, Loop]:
-    """Return the loops of this process's role."""
+    """Return the loops of this process's role, but for those of the web."""
     if here.settings.role == "web":
         return {"note-use": partial(_note_use, here)}
-    context, clock = here.context, here.clock
+    context, clock, database = here.context, here.clock, here.database
     # On SQLite only one process serves, so after a crash it need not wait for its own old lease.
     holder = "serve" if here.settings.sqlite_file is not None else _holder(here.entropy)
-    courier = Courier(
-        here.database, here.channels, here.vault.decrypt, clock, here.entropy
-    )
+    courier = Courier(database, here.channels, here.vault.decrypt, clock, here.entropy)
     watchers = {
         f"watch-{chain.name}": partial(
-            watcher.follow, Watch(context, chain, holder), clock, here.database.listen("chains")
+            watcher.follow, Watch(context, chain, holder), clock, database.listen("chains")
         )
         for chain in here.chains
     }
     return {
         **watchers,
         "clock": partial(expiry.expire, context, clock),
-        "courier": partial(courier.run, here.database.listen("outbox")),
-        "quoter": partial(quoter.ask, here.database, here.sources, clock),
+        "courier": partial(courier.run, database.listen("outbox")),
+        "quoter": partial(quoter.ask, database, here.sources, clock),
         "sweeper": partial(sweeper.sweep_up, context, here.keyring, clock),
     }
 
@@ -197,7 +169,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def stop_signal() -> asyncio.Event:
-    """Return an event that SIGTERM or SIGINT sets; a second one of them ends the process at once."""
+    """Return an event that SIGTERM or SIGINT sets; a second one ends the process at once."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 

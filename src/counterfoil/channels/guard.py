@@ -112,9 +112,9 @@ class BlockedError(httpx2.ConnectError):
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"The host {host} leads to an address that is not public, so nothing was sent. If it "
-            f"is a receiver of your own, the operator of this server can add it to "
-            f"{ALLOW_HOSTS_SETTING}."
+            f"The host {host} does not lead to a public address, and this server sends nothing "
+            f"anywhere else. If it is a receiver of your own, the operator of this server can add "
+            f"it to {ALLOW_HOSTS_SETTING}."
         )
 
 

@@ -7,7 +7,6 @@ import typer
 from counterfoil.cli.session import (
     MerchantName,
     Sentences,
-    find_merchant,
     print_table,
     session_of,
 )
@@ -17,7 +16,7 @@ from counterfoil.core.invoice import EventType
 from counterfoil.core.ports import Answer, Attempt, Message
 
 if TYPE_CHECKING:
-    from counterfoil.app import Installation
+    from counterfoil.app.parts import Installation
 
 channel = typer.Typer(
     cls=Sentences, no_args_is_help=True, help="Webhooks: make, test and look after them."
@@ -36,7 +35,7 @@ def add_channel(
     url: Annotated[str, typer.Argument(help="Such as https://shop.example/webhook.")],
     events: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="The events to send, or all [default: the three of payments]."),
+        typer.Option(metavar="A,B", help="Which, or all [default: the three of payments]."),
     ] = None,
     merchant_name: MerchantName = None,
 ) -> None:
@@ -48,9 +47,10 @@ def add_channel(
     async def work(here: "Installation") -> tuple[int, str]:
         known = here.channels.get(kind)
         if known is None:
-            message = f"There is no channel of the kind {kind}. There is: {', '.join(here.channels)}."
+            kinds = ", ".join(here.channels)
+            message = f"There is no channel of the kind {kind}. There is: {kinds}."
             raise InvalidError(Problem("kind", "unknown_kind", message))
-        found = await find_merchant(here, merchant_name)
+        found = await merchants.find(here.database, merchant_name)
         return await merchants.add_channel(
             here.context, here.vault, known, found.id, url, wanted, here.clock.now()
         )
@@ -68,10 +68,11 @@ def _wanted(text: str | None) -> tuple[EventType, ...]:
     if text.strip() == "all":
         return tuple(EventType)
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in EventType]
+    known = [kind.value for kind in EventType]
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
         what = f"{unknown[0]} is not an event" if unknown else "--events names none"
-        message = f"{what}. The events are: {', '.join(EventType)}; or all."
+        message = f"{what}. The events are: {', '.join(known)}; or all."
         raise InvalidError(Problem("events", "unknown_event", message))
     return tuple(dict.fromkeys(EventType(name) for name in names))
 
@@ -82,7 +83,7 @@ def list_channels(context: typer.Context, merchant_name: MerchantName = None) ->
     from counterfoil.services import merchants
 
     async def work(here: "Installation") -> list[tuple[object, ...]]:
-        found = await find_merchant(here, merchant_name)
+        found = await merchants.find(here.database, merchant_name)
         rows: list[tuple[object, ...]] = []
         for each in await merchants.list_channels(here.database, found.id):
             state = "fine"
@@ -98,14 +99,14 @@ def list_channels(context: typer.Context, merchant_name: MerchantName = None) ->
 
 
 @channel.command("test")
-def test_channel(
+def send_test(
     context: typer.Context, channel_id: ChannelID, merchant_name: MerchantName = None
 ) -> None:
     """Send a test event now, once, and print what came back."""
     from counterfoil.services import merchants
 
     async def work(here: "Installation") -> Attempt:
-        owner = await find_merchant(here, merchant_name)
+        owner = await merchants.find(here.database, merchant_name)
         found = await merchants.find_channel(here.database, owner.id, channel_id)
         now = here.clock.now()
         message = Message(
@@ -138,7 +139,7 @@ def show_log(
     from counterfoil.services import merchants, outbox
 
     async def work(here: "Installation") -> list[tuple[object, ...]]:
-        owner = await find_merchant(here, merchant_name)
+        owner = await merchants.find(here.database, merchant_name)
         found = await merchants.find_channel(here.database, owner.id, channel_id)
         return [
             (
@@ -173,7 +174,7 @@ def redeliver(
         raise typer.BadParameter("an event id looks like 1767700000123-0")
 
     async def work(here: "Installation") -> None:
-        owner = await find_merchant(here, merchant_name)
+        owner = await merchants.find(here.database, merchant_name)
         found = await merchants.find_channel(here.database, owner.id, channel_id)
         event = EventID(int(at), int(number))
         if not await outbox.redeliver(here.database, found.id, event, here.clock.now()):
@@ -192,7 +193,7 @@ def pause(
     from counterfoil.services import merchants, outbox
 
     async def work(here: "Installation") -> None:
-        owner = await find_merchant(here, merchant_name)
+        owner = await merchants.find(here.database, merchant_name)
         found = await merchants.find_channel(here.database, owner.id, channel_id)
         await outbox.pause(here.database, found.id, here.clock.now())
 
@@ -208,7 +209,7 @@ def resume(
     from counterfoil.services import merchants, outbox
 
     async def work(here: "Installation") -> int:
-        owner = await find_merchant(here, merchant_name)
+        owner = await merchants.find(here.database, merchant_name)
         found = await merchants.find_channel(here.database, owner.id, channel_id)
         return await outbox.resume(here.database, found.id, here.clock.now())
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from counterfoil import app, logs
+from counterfoil import logs
+from counterfoil.app import parts, secret_key, world
 from counterfoil.cli.session import Session
 from counterfoil.core.errors import CounterfoilError, NodeError
 from counterfoil.core.ports import Chain, Mode
@@ -64,7 +65,7 @@ async def _findings(session: Session) -> AsyncIterator[Finding]:
         yield await examination.look_at_database()
         yield await examination.look_at_secret_key()
         try:
-            chains = app.build_chains(settings, examination.database, examination.clock)
+            chains = parts.build_chains(settings, examination.database, examination.clock)
         except CounterfoilError as error:
             yield Finding(PROBLEM, "chains", str(error))
             chains = []
@@ -83,10 +84,8 @@ async def _findings(session: Session) -> AsyncIterator[Finding]:
 def _settings(settings: Settings) -> Finding:
     written = settings.written.values()
     outside = [name for name in written if not name.endswith(f" in {settings.file}")]
-    places = [str(settings.file)] if settings.file else []
-    if outside:
-        places.append(f"from outside of it {', '.join(outside)}" if places else ", ".join(outside))
-    return Finding(OK, "settings", "; ".join(places) or "All are at their defaults.")
+    places = [*([str(settings.file)] if settings.file else []), *outside]
+    return Finding(OK, "settings", ", ".join(places) or "All are at their defaults.")
 
 
 def _data(settings: Settings) -> Finding:
@@ -106,8 +105,8 @@ def _public_url(settings: Settings) -> Finding:
     url = settings.public_url
     if url is None:
         text = (
-            f"{variable('public_url')} is not set: pay links lead to {app.checkout_url(settings)}, "
-            "where customers cannot go. That is fine for trying out."
+            f"{variable('public_url')} is not set: pay links lead to "
+            f"{parts.checkout_url(settings)}, where customers cannot go. That is fine for trying."
         )
         return Finding(NOTE, "public URL", text)
     for each in (url, settings.checkout_url or url):
@@ -115,12 +114,12 @@ def _public_url(settings: Settings) -> Finding:
         if each.startswith("http://") and host not in ("localhost", "127.0.0.1", "::1"):
             text = f"{each} is not https: whoever is in between can change the address to pay to."
             return Finding(PROBLEM, "public URL", f"{text} Put a reverse proxy with TLS in front.")
-    return Finding(OK, "public URL", f"{url}, pay pages at {app.checkout_url(settings)}")
+    return Finding(OK, "public URL", f"{url}, pay pages at {parts.checkout_url(settings)}")
 
 
 def _webhooks(settings: Settings) -> Finding:
     try:
-        app.build_channels(settings)
+        parts.build_channels(settings)
     except CounterfoilError as error:
         return Finding(PROBLEM, "webhooks", str(error))
     if settings.allow_hosts:
@@ -137,8 +136,8 @@ class _Examination:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.clock = app.SystemClock()
-        self.database = app.open_store(settings)
+        self.clock = world.SystemClock()
+        self.database = parts.open_store(settings)
         self._is_usable = False
         self._newest_block_at: int | None = None
 
@@ -166,7 +165,9 @@ class _Examination:
         """Tell whether there is one, private, and the one that the database was made with."""
         settings = self.settings
         try:
-            vault = await app.check_vault(settings, self.database if self._is_usable else None)
+            vault = await secret_key.check_vault(
+                settings, self.database if self._is_usable else None
+            )
         except CounterfoilError as error:
             return Finding(PROBLEM, "secret key", str(error))
         if vault is None:
@@ -204,7 +205,9 @@ class _Examination:
 
     async def _cursor_finding(self, chain: Chain, height: int) -> Finding:
         """Tell how far a chain whose node is well has been read."""
-        states = await app.list_chain_states(self.database, [chain.name]) if self._is_usable else []
+        states = (
+            await parts.list_chain_states(self.database, [chain.name]) if self._is_usable else []
+        )
         node = f"The node is synced at block {height}"
         if not states or states[0].cursor is None:
             return Finding(OK, chain.name, f"{node}; `counterfoil serve` starts to watch there.")
@@ -225,13 +228,14 @@ class _Examination:
         """Tell what the sources say, and which coin has no price."""
         told: list[str] = []
         priced: set[str] = set()
-        for source in app.build_sources(self.settings):
+        for source in parts.build_sources(self.settings):
             try:
                 ticks = await source.fetch(self.clock.now())
             except CounterfoilError as error:
                 return Finding(PROBLEM, "rates", f"{source.name}: {error}")
-            told += [f"1 {each.base} = {each.price} {each.currency} ({each.source})" for each in ticks]
-            priced |= {each.base for each in ticks}
+            for each in ticks:
+                told.append(f"1 {each.base} = {each.price} {each.currency} ({each.source})")
+                priced.add(each.base)
         coins = {m.symbol for chain in chains for m in chain.methods if m.mode is Mode.LIVE}
         without = sorted(coins - priced)
         if without:
@@ -244,8 +248,9 @@ class _Examination:
         """Compare the machine's clock with the database server's, or with the newest block."""
         before = self.clock.now()
         if self._is_usable and self.settings.sqlite_file is None:
-            skew_ms = await app.database_time(self.database, before) - before
-            text = f"PostgreSQL's clock is {abs(skew_ms)} ms {'ahead' if skew_ms > 0 else 'behind'}."
+            skew_ms = await parts.database_time(self.database, before) - before
+            side = "ahead" if skew_ms > 0 else "behind"
+            text = f"PostgreSQL's clock is {abs(skew_ms)} ms {side}."
             if abs(skew_ms) > _SKEW_MAX_MS:
                 text += " Let both machines set their clocks by the network (NTP)."
                 return Finding(PROBLEM, "clock", text)
@@ -254,6 +259,6 @@ class _Examination:
             return Finding(OK, "clock", "There is nothing to compare it with.")
         if self._newest_block_at - before > _BLOCK_AHEAD_MAX_MS:
             minutes = (self._newest_block_at - before) // 60_000
-            text = f"The newest block is {minutes} minutes ahead of it: set it by the network (NTP)."
+            text = f"The newest block is {minutes} minutes ahead. Set it by the network (NTP)."
             return Finding(PROBLEM, "clock", text)
         return Finding(OK, "clock", "It agrees with the newest block.")

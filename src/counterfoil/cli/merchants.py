@@ -7,7 +7,6 @@ import typer
 from counterfoil.cli.session import (
     MerchantName,
     Sentences,
-    find_merchant,
     print_table,
     session_of,
 )
@@ -18,7 +17,7 @@ from counterfoil.core.ports import Mode
 from counterfoil.settings import NODE_CHAINS, variable
 
 if TYPE_CHECKING:
-    from counterfoil.app import Installation
+    from counterfoil.app.parts import Installation
 
 merchant = typer.Typer(
     cls=Sentences, no_args_is_help=True, help="Who is paid: make and list merchants."
@@ -54,8 +53,8 @@ def list_merchants(context: typer.Context) -> None:
     print_table(
         ("ID", "NAME", "CURRENCY", "SINCE", "MAY REDIRECT TO"),
         [
-            (each.id, each.name, each.currency, iso(each.created_at), " ".join(each.redirect_origins))
-            for each in known
+            (m.id, m.name, m.currency, iso(m.created_at), " ".join(m.redirect_origins))
+            for m in known
         ],
     )
 
@@ -70,7 +69,7 @@ def allow_redirect(
     from counterfoil.services import merchants
 
     async def work(here: "Installation") -> str:
-        found = await find_merchant(here, merchant_name)
+        found = await merchants.find(here.database, merchant_name)
         await merchants.allow_redirect(here.database, found, origin)
         return found.name
 
@@ -89,12 +88,12 @@ def create_key(
     merchant_name: MerchantName = None,
 ) -> None:
     """Make an API key; the last line is the key, which is shown only now."""
-    from counterfoil.services import keys
+    from counterfoil.services import keys, merchants
 
     mode = Mode.TEST if test else Mode.LIVE
 
     async def work(here: "Installation") -> tuple[str, str]:
-        found = await find_merchant(here, merchant_name)
+        found = await merchants.find(here.database, merchant_name)
         made = await keys.create(
             here.database, here.entropy, found.id, mode, scope, here.clock.now()
         )
@@ -108,10 +107,10 @@ def create_key(
 @key.command("list")
 def list_keys(context: typer.Context, merchant_name: MerchantName = None) -> None:
     """List a merchant's keys, never their values."""
-    from counterfoil.services import keys
+    from counterfoil.services import keys, merchants
 
     async def work(here: "Installation") -> list[tuple[object, ...]]:
-        found = await find_merchant(here, merchant_name)
+        found = await merchants.find(here.database, merchant_name)
         return [
             (
                 each.id,
@@ -136,10 +135,10 @@ def revoke_key(
     merchant_name: MerchantName = None,
 ) -> None:
     """Let a key open nothing any more, from the next second on."""
-    from counterfoil.services import keys
+    from counterfoil.services import keys, merchants
 
     async def work(here: "Installation") -> None:
-        found = await find_merchant(here, merchant_name)
+        found = await merchants.find(here.database, merchant_name)
         await keys.revoke(here.database, found.id, key_id, here.clock.now())
 
     session_of(context).run(work)
@@ -155,7 +154,7 @@ def add_wallet(
     method: Annotated[str, typer.Argument(help="What is received, such as LTC.")],
     xpub: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="An account's extended public key: an address an invoice."),
+        typer.Option(metavar="KEY", help="An account's extended public key."),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="One address for all; payments are told apart by amount.")
@@ -176,7 +175,7 @@ def add_wallet(
                 f"{variable(f'chains.{chain}.rpc')}=http://user:password@host:port first."
             )
             raise InvalidError(Problem("method", "no_chain", message))
-        found = await find_merchant(here, merchant_name)
+        found = await merchants.find(here.database, merchant_name)
         added = await merchants.add_wallet(
             here.context, found.id, method, xpub=xpub, address=address, now=here.clock.now()
         )
@@ -196,7 +195,7 @@ def list_wallets(context: typer.Context, merchant_name: MerchantName = None) -> 
     from counterfoil.services import merchants
 
     async def work(here: "Installation") -> list[tuple[object, ...]]:
-        found = await find_merchant(here, merchant_name)
+        found = await merchants.find(here.database, merchant_name)
         return [
             (each.id, each.method, each.kind, each.next_index, iso(each.created_at), each.value)
             for each in await merchants.list_wallets(here.database, found.id)

@@ -16,7 +16,7 @@ _UMASK = 0o077
 app = typer.Typer(
     name="counterfoil",
     cls=Sentences,
-    help="Self-hosted, non-custodial crypto invoicing. Settings: counterfoil.toml and COUNTERFOIL_*.",
+    help="Self-hosted, non-custodial crypto invoicing. Settings: counterfoil.toml, COUNTERFOIL_*.",
     no_args_is_help=True,
     add_completion=False,
     # A traceback with the values of variables in it would show secrets.

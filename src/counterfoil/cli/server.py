@@ -7,14 +7,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import typer
 
-from counterfoil import logs
 from counterfoil.cli.session import Session, session_of
 from counterfoil.core.access import Principal, Scope
 from counterfoil.core.errors import NotFoundError
 from counterfoil.core.ports import Mode, Outcome
 
 if TYPE_CHECKING:
-    from counterfoil.app import Installation
+    from counterfoil.app.parts import Installation
     from counterfoil.services.invoices import Invoice
 
 DEMO_FOLDER = "demo"
@@ -38,12 +37,13 @@ def serve(
     """Run the server, until SIGTERM or Ctrl-C."""
     import uvloop
 
-    from counterfoil import app
+    from counterfoil import logs
+    from counterfoil.app import serving
 
     settings = session_of(context).load(host=host, port=port, role=role)
-    logs.configure(settings.log_format, settings.log_level)
+    logs.configure(settings.log_format, settings.log_level, is_for_good=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(app.serve(settings, typer.echo))
+        runner.run(serving.serve(settings, typer.echo))
 
 
 def demo(
@@ -79,19 +79,20 @@ def doctor(context: typer.Context) -> None:
 
 def migrate(context: typer.Context) -> None:
     """Bring the database to this version's schema; of a SQLite file a copy is kept."""
-    from counterfoil import app
+    from counterfoil import logs
+    from counterfoil.app import parts
 
     settings = session_of(context).load()
     logs.configure(settings.log_format, "warning")
-    asyncio.run(app.migrate(settings))
+    asyncio.run(parts.migrate(settings))
     typer.echo(f"The schema of the {settings.database_place} is this version's.")
 
 
 def secret_key() -> None:
     """Print a new secret key, for COUNTERFOIL_SECRET_KEY on PostgreSQL."""
-    from counterfoil import app
+    from counterfoil.app.secret_key import new_key
 
-    typer.echo(app.make_key())
+    typer.echo(new_key())
 
 
 def pay(
@@ -116,9 +117,7 @@ async def _find_invoice(here: "Installation", text: str) -> "Invoice":
 
     if not text.isascii() or not text.isdecimal():
         (token,) = parse_qs(urlsplit(text).query).get("share_token", [text])
-        return await here.database.read(
-            lambda connection: checkout_look.find(connection, token)
-        )
+        return await here.database.read(lambda connection: checkout_look.find(connection, token))
     for merchant in await merchants.list_all(here.database):
         for mode in Mode:
             principal = Principal(0, merchant.id, mode, Scope.READ)

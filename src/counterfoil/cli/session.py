@@ -16,13 +16,12 @@ from counterfoil.settings import Settings
 
 if TYPE_CHECKING:
     # Loading every room takes most of a second, and `--help` needs none of them.
-    from counterfoil.app import Installation
-    from counterfoil.services.merchants import Merchant
+    from counterfoil.app.parts import Installation
 
 T = TypeVar("T")
 
 MerchantName = Annotated[
-    str | None, typer.Option("--merchant", metavar="NAME", help="Whose; not needed for the only one.")
+    str | None, typer.Option("--merchant", metavar="NAME", help="Whose; not needed for only one.")
 ]
 
 
@@ -62,8 +61,8 @@ class Session:
         self, work: "Callable[[Installation], Awaitable[T]]", *, has_merchant: bool = True
     ) -> T:
         """Open the installation and return what `work` makes of it."""
-        from counterfoil import logs  # noqa: PLC0415  # as above: heavy
-        from counterfoil.app import opened  # noqa: PLC0415
+        from counterfoil import logs
+        from counterfoil.app.parts import opened
 
         settings = self.load()
         logs.configure(settings.log_format, "warning")
@@ -77,16 +76,8 @@ class Session:
 
 def session_of(context: typer.Context) -> Session:
     """Return what the options before the command say."""
-    session = context.obj
-    assert isinstance(session, Session), "the callback of the program sets it"  # noqa: S101
+    session: Session = context.obj
     return session
-
-
-async def find_merchant(here: "Installation", name: str | None) -> "Merchant":
-    """Return the merchant that a command is about."""
-    from counterfoil.services import merchants  # noqa: PLC0415
-
-    return await merchants.find(here.database, name)
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -97,9 +97,9 @@ def format_coin(amount_atomic: int, decimals: int) -> str:
     return f"{whole}.{digits}" if digits else str(whole)
 
 
-def format_fiat(value: Fraction, currency: str) -> str:
-    """Return a value for people to read, rounded up to the minor unit."""
-    return str(ceil_to_minor(value, currency))
+def floor_to_minor(value: Fraction, currency: str) -> Decimal:
+    """Return the largest amount of a currency that is not above `value`: never more than came."""
+    return -ceil_to_minor(-value, currency)
 
 
 def parse_coin(text: str, decimals: int) -> int:

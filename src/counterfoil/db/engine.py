@@ -89,11 +89,11 @@ def open_database(url: str) -> Database:
     """
     # Each engine brings its own driver; importing only the one in use keeps the start short.
     if url.startswith("sqlite:///"):
-        from counterfoil.db.sqlite import Sqlite  # noqa: PLC0415
+        from counterfoil.db.sqlite import Sqlite  # noqa: PLC0415  # see above
 
         return Sqlite(Path(url.removeprefix("sqlite:///")))
     if url.startswith(("postgresql://", "postgres://")):
-        from counterfoil.db.postgres import Postgres  # noqa: PLC0415
+        from counterfoil.db.postgres import Postgres  # noqa: PLC0415  # see above
 
         return Postgres(url)
     message = "database must be sqlite:///path/to/file or postgresql://user:password@host/name."

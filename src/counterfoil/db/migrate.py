@@ -29,7 +29,7 @@ def _config(connection: sa.Connection | None = None) -> Config:
 def wanted() -> str:
     """Return the revision that this version of the program works on."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None, "there is at least one migration"  # noqa: S101
+    assert head is not None, "there is at least one migration"  # noqa: S101  # for mypy
     return head
 
 

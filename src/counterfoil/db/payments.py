@@ -336,7 +336,8 @@ def _credited(row: sa.RowMapping, height: int) -> Credited:
         payment=core_payment.Payment(
             id=row["id"],
             txid=row["txid"],
-            spends=frozenset(json.loads(row["spends"])),
+            # An account and its nonce are the same on two chains, and no rivals for that.
+            spends=frozenset(f"{row['chain']}:{spend}" for spend in json.loads(row["spends"])),
             quoted_atomic=int(row["quoted_atomic"]),
             quoted_fiat=Decimal(row["fiat"]),
             lock_until=row["lock_until"],

@@ -5,6 +5,8 @@ equality in SQL: a SQLite INTEGER overflows at 9.2 ether. Lists and objects are 
 written whole. `migrations/` makes these tables; a test holds the two together.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData(
@@ -38,6 +40,12 @@ def _text(name: str, *, null: bool = False) -> sa.Column[str]:
 
 def _number(name: str, *, null: bool = False) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=null)
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Return what makes an index partial, in either dialect."""
+    clause = sa.text(condition)
+    return {"sqlite_where": clause, "postgresql_where": clause}
 
 
 merchant = sa.Table(
@@ -85,13 +93,7 @@ wallet = sa.Table(
     _at("removed_at", null=True),
     sa.Index(None, "merchant_id", "method"),
     # One extended key serves one merchant: two would hand out the same addresses.
-    sa.Index(
-        "uq_wallet_xpub",
-        "value",
-        unique=True,
-        sqlite_where=sa.text("kind = 'xpub'"),
-        postgresql_where=sa.text("kind = 'xpub'"),
-    ),
+    sa.Index("uq_wallet_xpub", "value", unique=True, **_where("kind = 'xpub'")),
 )
 
 destination = sa.Table(
@@ -147,12 +149,7 @@ invoice = sa.Table(
     sa.Index(None, "merchant_id", "mode", "id"),
     sa.Index(None, "merchant_id", "order_id"),
     # The clock looks only at invoices that can still expire.
-    sa.Index(
-        "ix_invoice_due",
-        "due_at",
-        sqlite_where=sa.text("status = 'Unpaid'"),
-        postgresql_where=sa.text("status = 'Unpaid'"),
-    ),
+    sa.Index("ix_invoice_due", "due_at", **_where("status = 'Unpaid'")),
 )
 
 idempotency = sa.Table(
@@ -246,12 +243,7 @@ chain_transaction = sa.Table(
     _at("unknown_since", null=True),
     _at("gone_at", null=True),
     sa.Index("uq_chain_transaction_txid", "chain", "txid", unique=True),
-    sa.Index(
-        "ix_chain_transaction_pending",
-        "chain",
-        sqlite_where=sa.text("block_height IS NULL"),
-        postgresql_where=sa.text("block_height IS NULL"),
-    ),
+    sa.Index("ix_chain_transaction_pending", "chain", **_where("block_height IS NULL")),
     sa.Index(None, "chain", "block_height"),
 )
 
@@ -288,18 +280,9 @@ payment = sa.Table(
     _at("detached_at", null=True),
     sa.Index(None, "invoice_id"),
     # A transfer is credited once at most.
+    sa.Index("uq_payment_transfer", "transfer_id", unique=True, **_where("detached_at IS NULL")),
     sa.Index(
-        "uq_payment_transfer",
-        "transfer_id",
-        unique=True,
-        sqlite_where=sa.text("detached_at IS NULL"),
-        postgresql_where=sa.text("detached_at IS NULL"),
-    ),
-    sa.Index(
-        "ix_payment_unsettled",
-        "transfer_id",
-        sqlite_where=sa.text("final_at IS NULL AND detached_at IS NULL"),
-        postgresql_where=sa.text("final_at IS NULL AND detached_at IS NULL"),
+        "ix_payment_unsettled", "transfer_id", **_where("final_at IS NULL AND detached_at IS NULL")
     ),
 )
 
@@ -380,20 +363,8 @@ delivery = sa.Table(
     # Grows with every claim: a courier that slept through its lease may not record over the next.
     _number("claim"),
     sa.Index("uq_delivery_event", "event_id", "channel_id", unique=True),
-    sa.Index(
-        "ix_delivery_due",
-        "next_at",
-        sqlite_where=sa.text("state = 'due'"),
-        postgresql_where=sa.text("state = 'due'"),
-    ),
-    sa.Index(
-        "ix_delivery_order",
-        "channel_id",
-        "invoice_id",
-        "id",
-        sqlite_where=sa.text("state = 'due'"),
-        postgresql_where=sa.text("state = 'due'"),
-    ),
+    sa.Index("ix_delivery_due", "next_at", **_where("state = 'due'")),
+    sa.Index("ix_delivery_order", "channel_id", "invoice_id", "id", **_where("state = 'due'")),
 )
 
 attempt = sa.Table(

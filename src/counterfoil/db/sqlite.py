@@ -168,7 +168,7 @@ class Sqlite:
 
         def insert(connection: sa.Connection) -> int:
             cursor = _driver(connection).execute(_INSERT_INVOICE, values)
-            assert cursor.lastrowid is not None, "an INSERT has a row id"  # noqa: S101
+            assert cursor.lastrowid is not None, "an INSERT has a row id"  # noqa: S101  # for mypy
             return cursor.lastrowid
 
         return await self.write(insert)
@@ -240,7 +240,7 @@ _INSERT_INVOICE = insert_statement("?")
 
 def _driver(connection: sa.Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection), "the engine is pysqlite"  # noqa: S101
+    assert isinstance(driver, sqlite3.Connection), "the engine is pysqlite"  # noqa: S101  # for mypy
     return driver
 
 

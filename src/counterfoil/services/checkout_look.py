@@ -130,8 +130,8 @@ def look(
         chosen=_chosen(context, facts),
         price=price,
         payments=tuple(_payment(context, facts, item) for item in facts.credited),
-        received=_floor(seen, invoice.currency) if is_short else None,
-        due=money.format_fiat(Fraction(invoice.amount) - seen, invoice.currency)
+        received=str(money.floor_to_minor(seen, invoice.currency)) if is_short else None,
+        due=str(money.ceil_to_minor(Fraction(invoice.amount) - seen, invoice.currency))
         if is_short
         else None,
         excess=_excess(invoice),
@@ -270,17 +270,12 @@ def _depth(context: Context, facts: _Facts) -> tuple[int, int, int | None]:
     return (has, needed, None if interval_s is None else interval_s * (needed - has))
 
 
-def _floor(value: Fraction, currency: str) -> str:
-    """Return what has come, never more than it is."""
-    return str(-money.ceil_to_minor(-value, currency))
-
-
 def _excess(invoice: Invoice) -> str | None:
     """Return how much too much was paid, if that can be said in the invoice's currency."""
     over = invoice.standing.final - Fraction(invoice.amount)
     if Condition.OVERPAID not in invoice.standing.conditions or over <= 0:
         return None
-    return _floor(over, invoice.currency)
+    return str(money.floor_to_minor(over, invoice.currency))
 
 
 def _redirect_url(invoice: Invoice) -> str | None:

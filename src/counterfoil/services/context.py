@@ -50,7 +50,7 @@ class Methods:
         found = exact or tuple(method for method in known if method.symbol == name)
         if not found:
             enabled = ", ".join(method.id for method in known) or "none"
-            message = f"{field} names no coin that this server takes. It takes: {enabled}."
+            message = f"{field} names no coin that this server takes; it takes: {enabled}."
             raise InvalidError(Problem(field, "unknown_coin", message))
         return found
 

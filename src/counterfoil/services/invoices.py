@@ -20,7 +20,8 @@ from counterfoil.services.quotes import named_for_address
 
 SHARE_TOKEN_BYTES = 16
 # What these functions are asked with and return.
-Filter, Invoice = invoices.Filter, invoices.Invoice
+Filter = invoices.Filter
+Invoice = invoices.Invoice
 # How far ahead of a wallet's next address somebody else's address is looked for among its own.
 _LOOK_AHEAD = 20
 
@@ -66,7 +67,7 @@ def problems(context: Context, draft: Draft, mode: Mode) -> list[Problem]:
 
     if mode is Mode.LIVE and draft.currency not in context.currencies:
         listed = ", ".join(sorted(context.currencies)) or "none"
-        message = f"This server has no rate source for {draft.currency}. It has: {listed}."
+        message = f"This server has no rate source for {draft.currency}; it has: {listed}."
         found.append(Problem("fiat_currency", "unsupported_currency", message))
     if draft.wallet_address is not None and draft.coin_symbol is None:
         message = "coin_symbol is required when wallet_address is given."
@@ -122,6 +123,10 @@ async def create(
     return await context.store.write(write)
 
 
+# What every new row has in common.
+_NEW = invoices.new_row(NEW)
+
+
 def _needs_transaction(draft: Draft) -> bool:
     """Tell whether anything besides the draft itself must be read or claimed."""
     return draft.coin_symbol is not None or draft.redirect_url is not None
@@ -136,30 +141,29 @@ def _row(
         symbol = method.id
     elif symbol is not None:
         symbol = symbol.upper()
-    return invoices.new_row(
-        NEW,
-        merchant_id=principal.merchant_id,
-        mode=principal.mode.value,
-        share_token=token,
-        type="api",
-        created_at=now,
-        updated_at=now,
-        fiat_amount=str(draft.amount),
-        fiat_currency=draft.currency,
-        tolerance="0",
-        due_at=draft.due_at,
-        coin_symbol=symbol,
-        wallet_address=address,
-        coins=json.dumps([coin.upper() for coin in coins]) if coins else None,
-        memo=draft.memo,
-        client_name=draft.client_name,
-        client_email=draft.client_email,
-        invoice_title=draft.invoice_title,
-        invoice_message=draft.invoice_message,
-        order_id=draft.order_id,
-        metadata=json.dumps(dict(draft.metadata)),
-        redirect_url=draft.redirect_url,
-    )
+    return _NEW | {
+        "merchant_id": principal.merchant_id,
+        "mode": principal.mode.value,
+        "share_token": token,
+        "type": "api",
+        "created_at": now,
+        "updated_at": now,
+        "fiat_amount": str(draft.amount),
+        "fiat_currency": draft.currency,
+        "tolerance": "0",
+        "due_at": draft.due_at,
+        "coin_symbol": symbol,
+        "wallet_address": address,
+        "coins": json.dumps([coin.upper() for coin in coins]) if coins else None,
+        "memo": draft.memo,
+        "client_name": draft.client_name,
+        "client_email": draft.client_email,
+        "invoice_title": draft.invoice_title,
+        "invoice_message": draft.invoice_message,
+        "order_id": draft.order_id,
+        "metadata": json.dumps(dict(draft.metadata)) if draft.metadata else "{}",
+        "redirect_url": draft.redirect_url,
+    }
 
 
 def _earlier_answer(
@@ -174,8 +178,8 @@ def _repeated(kept: invoices.KeptAnswer, digest: str) -> Created:
     """Return a kept answer to the same request; raises ConflictError for another one."""
     if kept.body_digest != digest:
         message = (
-            "This Idempotency-Key was used for a different request in the last 24 hours. "
-            "Use a new key for a new invoice."
+            "This Idempotency-Key was used for a different request in the last 24 hours; "
+            "use a new key for a new invoice."
         )
         raise ConflictError("idempotency_mismatch", message)
     return Created(*json.loads(kept.answer))
@@ -221,7 +225,7 @@ def _check_merchant(
     wallets = merchants.list_wallets(connection, principal.merchant_id)
     if not any(wallet.method in named for wallet in wallets):
         message = (
-            f"This merchant has no {draft.coin_symbol.upper()} wallet. Add one with "
+            f"This merchant has no {draft.coin_symbol.upper()} wallet; add one with "
             "`counterfoil wallet add`, or send wallet_address."
         )
         raise InvalidError(Problem("coin_symbol", "no_wallet", message))
@@ -233,7 +237,7 @@ def _check_redirect(connection: Connection, merchant_id: int, url: str) -> None:
     origin = f"{scheme}://{rest.partition('/')[0].partition('?')[0].partition('#')[0]}".lower()
     if origin not in origins:
         message = (
-            f"redirect_url must begin with an origin on the merchant's list. Add it with "
+            f"redirect_url must begin with an origin on the merchant's list; add it with "
             f"`counterfoil merchant allow-redirect {origin}`."
         )
         raise InvalidError(Problem("redirect_url", "origin_not_listed", message))
@@ -251,7 +255,7 @@ def claim_shared(
 
     An address that a wallet here derives is for one invoice alone: shared, it would credit two.
     """
-    message = "This wallet_address is already in use on this server. Use another address."
+    message = "This wallet_address is already in use on this server; use another address."
     conflict = ConflictError("address_in_use", message, field="wallet_address")
     claimed = quotes.claim_destination(
         connection,
@@ -404,6 +408,6 @@ def describe_payment(context: Context, invoice: Invoice, item: Credited) -> dict
         "amount": money.format_coin(payment.received_atomic, method.decimals if method else 0),
         "confirmations": max(payment.depth, 0),
         "state": state,
-        "fiat_value": money.format_fiat(payment.quoted_value, invoice.currency),
+        "fiat_value": str(money.floor_to_minor(payment.quoted_value, invoice.currency)),
         "first_seen_at": events.iso(item.first_seen_at),
     }

@@ -40,15 +40,15 @@ class Keyring:
             raise UnauthenticatedError("missing_key", message)
         scheme, _, rest = header.partition(" ")
         key = rest.strip() if scheme.lower() == "bearer" else header.strip()
-        if not access.is_well_formed(key):
-            message = "This is not a Counterfoil API key, or it has a typo in it."
-            raise UnauthenticatedError("bad_key", message)
         digest = access.digest(key)
         remembered = self._remembered.get(digest)
         if remembered is not None and now < remembered.until:
             principal = remembered.principal
-        else:
+        elif access.is_well_formed(key):
             principal = await self._look_up(digest, now)
+        else:
+            message = "This is not a Counterfoil API key, or it has a typo in it."
+            raise UnauthenticatedError("bad_key", message)
         self._used_at[principal.key_id] = now
         return principal
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from counterfoil.core import events
 from counterfoil.core.invoice import Assessment, Facts, Standing, Status, assess
-from counterfoil.core.money import format_coin, format_fiat
+from counterfoil.core.money import floor_to_minor, format_coin
 from counterfoil.core.ports import Mode
 from counterfoil.db import invoices, loops, outbox, payments, quotes
 from counterfoil.db.engine import Connection
@@ -149,5 +149,5 @@ def _describe(context: Context, invoice: Invoice, item: Credited) -> dict[str, s
         "txid": payment.txid,
         "amount": format_coin(payment.received_atomic, method.decimals) if method else None,
         "confirmations": str(max(payment.depth, 0)),
-        "fiat_value": format_fiat(payment.quoted_value, invoice.currency),
+        "fiat_value": str(floor_to_minor(payment.quoted_value, invoice.currency)),
     }

@@ -103,13 +103,13 @@ def open_quote(
     recent = [quote.created_at for quote in known if quote.created_at > now - _HOUR_MS]
     if len(recent) >= QUOTES_PER_HOUR_MAX:
         wait_s = (min(recent) + _HOUR_MS - now) // 1000 + 1
-        message = f"This invoice has had {len(recent)} prices in an hour. Wait {wait_s} seconds."
+        message = f"This invoice has had {len(recent)} prices in an hour; wait {wait_s} seconds."
         raise LimitedError("too_many_quotes", message, retry_after_s=wait_s)
     chain = context.methods.chain_of(method)
     rate = rates.rate_of(connection, method, invoice.currency, now)
     if rate is None:
-        message = f"There is no reliable {method.symbol} price in {invoice.currency} right now."
-        raise UnavailableError("rate_unavailable", message + " Try again in a minute.")
+        message = f"There is no reliable {method.symbol} price in {invoice.currency} now"
+        raise UnavailableError("rate_unavailable", message + "; try again in a minute.")
     due = money.ceil_to_minor(Fraction(invoice.amount) - invoice.standing.seen, invoice.currency)
     price_atomic = money.to_atomic(due, rate.price, method)
     place = _find_place(connection, context, invoice, method, known, price_atomic, now)
@@ -210,7 +210,7 @@ def _shared(
         raise _unavailable(method)
     destination = quotes.find_destination(connection, key)
     if destination is None or destination.merchant_id != invoice.merchant_id:
-        message = "This address can no longer be used. Ask the shop for a new invoice."
+        message = "This address can no longer be used; ask the shop for a new invoice."
         raise ConflictError("address_in_use", message)
     quotes.lock_destination(connection, destination.id)
     own = [q for q in quotes.list_of_invoice(connection, invoice.id) if q.method == method.id]
@@ -246,7 +246,7 @@ def _price(quote: quotes.Quote, method: Method) -> int:
 
 
 def _unavailable(method: Method) -> UnavailableError:
-    message = f"The {method.name} network cannot be seen right now. Try again in a minute."
+    message = f"The {method.name} network cannot be seen now; try again in a minute."
     return UnavailableError("chain_unavailable", message)
 
 

@@ -179,21 +179,17 @@ class Watch:
         if cursor is None:
             cursor = await self._start(head)
         for _ in range(_BLOCKS_PER_LOOK):
-            at_cursor = await self.chain.block_hash(cursor.height)
-            if at_cursor is None:
+            is_on_chain = await self._is_on_chain(cursor)
+            if is_on_chain is None:
                 return False, f"The node is behind: it has not reached block {cursor.height} yet."
-            if at_cursor != cursor.hash:
+            if not is_on_chain:
                 if not await self._go_back(cursor, now):
                     return False, await self._why_not_back(cursor)
             else:
                 block = await self._next_block(cursor)
                 if block is None:
                     break
-                await self._write(
-                    lambda c, b=block: observations.record_block(  # type: ignore[misc]
-                        c, self.context, self.chain, b, now
-                    )
-                )
+                await self._record_block(block, now)
             await self.drain(now)
             moved = await self._cursor()
             assert moved is not None, "a cursor never vanishes"  # noqa: S101
@@ -201,6 +197,17 @@ class Watch:
         else:
             return True, None
         return await self._read_mempool(head, cursor, now)
+
+    async def _is_on_chain(self, cursor: loops.Cursor) -> bool | None:
+        """Tell whether the node's chain holds the cursor; None where it is not that far."""
+        at_cursor = await self.chain.block_hash(cursor.height)
+        return None if at_cursor is None else at_cursor == cursor.hash
+
+    async def _record_block(self, block: Block, now: int) -> None:
+        """Record what a block holds and move the cursor on to it, in one commit."""
+        await self._write(
+            lambda c: observations.record_block(c, self.context, self.chain, block, now)
+        )
 
     async def _cursor(self) -> loops.Cursor | None:
         return await self.context.store.read(

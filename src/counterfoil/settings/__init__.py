@@ -104,17 +104,22 @@ class _Given:
     raw: object
 
 
-def load(environment: Mapping[str, str], options: Mapping[str, object] | None = None) -> Settings:
+def load(
+    environment: Mapping[str, str],
+    options: Mapping[str, object] | None = None,
+    *,
+    has_file: bool = True,
+) -> Settings:
     """Return the settings; raises SettingsError.
 
     `options` are the options of the command line by their setting's name; None is not given. The
-    option `config` names the file.
+    option `config` names the file; without `has_file` none is read.
     """
-    given = {name: _Given(f"--{name}", raw) for name, raw in (options or {}).items() if raw is not None}
+    given = {n: _Given(f"--{n}", raw) for n, raw in (options or {}).items() if raw is not None}
     config = given.pop("config", None)
     if config is None and CONFIG_VARIABLE in environment:
         config = _Given(CONFIG_VARIABLE, environment[CONFIG_VARIABLE])
-    file = _find_file(config)
+    file = _find_file(config) if has_file else None
     layers = [
         _read_file(file) if file is not None else {},
         _read_environment(environment),
@@ -164,7 +169,7 @@ def _find_file(config: _Given | None) -> Path | None:
     if config is None:
         here = Path(CONFIG_FILE)
         return here if here.is_file() else None
-    path = _parse(config, path_of)
+    path: Path = _parse(config, path_of)
     if not path.is_file():
         raise SettingsError("no_settings_file", f"{config.label}: there is no file {path}.")
     return path
@@ -227,9 +232,10 @@ def _check(name: str, each: _Given) -> object:
 
 
 def _parse(each: _Given, parse: Callable[[object], Any]) -> Any:
+    if isinstance(each.raw, str) and not each.raw.strip():
+        message = f"{each.label} is empty: give it a value, or leave it out."
+        raise SettingsError("invalid_setting", message)
     try:
-        if isinstance(each.raw, str) and not each.raw.strip():
-            raise WrongError("given a value, or left out")
         return parse(each.raw)
     except WrongError as wrong:
         raise SettingsError("invalid_setting", f"{each.label} must be {wrong}.") from None
@@ -240,7 +246,8 @@ def _check_together(
 ) -> None:
     """Refuse what is right by itself and wrong beside the rest."""
     if "secret_key" in values and "secret_key_file" in values:
-        message = f"{written['secret_key']} and {written['secret_key_file']} are both set: give one."
+        both = f"{written['secret_key']} and {written['secret_key_file']}"
+        message = f"{both} are both set: give one."
         raise SettingsError("invalid_setting", message)
     is_in_file = file is not None and written.get("secret_key", "").endswith(f" in {file}")
     if file is not None and is_in_file and file.stat().st_mode & S_IRWXO:
@@ -259,12 +266,11 @@ def _check_together(
             raise SettingsError("invalid_setting", message)
 
 
-def _settings(
-    values: Mapping[str, Any], written: Mapping[str, str], file: Path | None
-) -> Settings:
-    data, database = values.get("data"), values.get("database")
+def _settings(values: Mapping[str, Any], written: Mapping[str, str], file: Path | None) -> Settings:
+    database: str = values.get("database", "")
+    data = values.get("data")
     if data is None:
-        is_file = database is not None and database.startswith("sqlite:///")
+        is_file = database.startswith("sqlite:///")
         data = Path(database.removeprefix("sqlite:///")).parent if is_file else Path(DATA_FOLDER)
     chains = tuple(
         NodeChain(

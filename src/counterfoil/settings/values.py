@@ -25,6 +25,7 @@ PORT_MAX = 65_535
 CONFIRMATIONS_MAX = 1_000
 BLOCK_INTERVAL_MAX_S = 3_600
 FIXED = "rates.fixed."
+_URL = "an address such as https://pay.example.com"
 
 
 class WrongError(ValueError):
@@ -34,15 +35,16 @@ class WrongError(ValueError):
 def text_of(raw: object) -> str:
     if not isinstance(raw, str):
         raise WrongError("text in quotation marks")
-    return raw.strip()
+    text = raw.strip()
+    if not text.isprintable():
+        raise WrongError("text without control characters")
+    return text
 
 
 def path_of(raw: object) -> Path:
     if isinstance(raw, Path):
         return raw
     text = text_of(raw)
-    if "\0" in text:
-        raise WrongError("a path")
     return Path(text).expanduser() if text.startswith("~/") else Path(text)
 
 
@@ -83,24 +85,23 @@ def texts(raw: object) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def origin_of(raw: object) -> str:
-    expected = "an address such as https://pay.example.com, without a path"
-    text = text_of(raw).removesuffix("/")
+def url_of(raw: object) -> str:
+    """Return the address that a site is reached at; it may be mounted under a path."""
+    text = text_of(raw).rstrip("/")
     try:
         url = urlsplit(text)
-        port = url.port
+        has_place = bool(url.hostname) and url.port != 0
     except ValueError:
-        raise WrongError(expected) from None
-    is_plain = text.isascii() and text.isprintable() and " " not in text
-    is_origin = url.scheme in ("http", "https") and url.hostname and port != 0
-    if not is_plain or not is_origin or f"{url.scheme}://{url.netloc}" != text or "@" in text:
-        raise WrongError(expected)
-    return text.lower()
+        raise WrongError(_URL) from None
+    is_plain = text.isascii() and set(text).isdisjoint("@?# \\")
+    if url.scheme not in ("http", "https") or not has_place or not is_plain:
+        raise WrongError(_URL)
+    return f"{url.scheme}://{url.netloc.lower()}{url.path}"
 
 
 def host_of(raw: object) -> str:
     text = text_of(raw)
-    if not text.isascii() or not text.isprintable() or set(text) & set("/@?# "):
+    if not text.isascii() or set(text) & set("/@?# "):
         raise WrongError("a host name or address to listen on, such as 127.0.0.1 or 0.0.0.0")
     return text
 
@@ -110,7 +111,7 @@ def database_of(raw: object) -> str:
     text = text_of(raw)
     if text.startswith("sqlite:///"):
         path = text.removeprefix("sqlite:///")
-        if not path or path.endswith("/") or ":memory:" in path or "?" in path or "\0" in path:
+        if not path or path.endswith("/") or ":memory:" in path or "?" in path:
             raise WrongError(f"{expected} (a file: nothing is kept in memory)")
         return text
     try:
@@ -130,7 +131,7 @@ def rpc_of(raw: object) -> str:
         is_whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
     except ValueError:
         is_whole = False
-    if not is_whole:
+    if not is_whole or " " in text:
         raise WrongError(expected)
     return text
 
@@ -165,8 +166,8 @@ def price_of(raw: object) -> Decimal:
 PARSERS: Mapping[str, Callable[[object], object]] = {
     "data": path_of,
     "database": database_of,
-    "public_url": origin_of,
-    "checkout_url": origin_of,
+    "public_url": url_of,
+    "checkout_url": url_of,
     "host": host_of,
     "port": whole(0, PORT_MAX),
     "role": one_of(*ROLES),

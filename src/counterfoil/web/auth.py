@@ -1,4 +1,4 @@
-"""Who asks, and whether they may.
+"""Who asks.
 
 A key has about 190 bits, so it cannot be guessed; what is limited are requests with bad keys, so
 that nobody fills logs or the database with them. A good key is never limited: many shops can stand
@@ -12,9 +12,9 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.types import Scope as Request
 
-from counterfoil.core.access import Principal, Scope
+from counterfoil.core.access import Principal
 from counterfoil.core.errors import LimitedError, UnauthenticatedError
-from counterfoil.services.keys import Keyring, require
+from counterfoil.services.keys import Keyring
 
 _MINUTE_S = 60
 
@@ -28,21 +28,17 @@ class Gate:
         self._limit = RateLimitItemPerMinute(failures_per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    async def admit(
-        self, request: Request, header: bytes | None, scope: Scope, now: int
-    ) -> Principal:
-        """Return whose key the `Authorization` header holds, if it may do what needs `scope`.
+    async def admit(self, request: Request, header: bytes | None, now: int) -> Principal:
+        """Return whose key the `Authorization` header holds.
 
-        Raises UnauthenticatedError, LimitedError (`too_many_failures`) and ForbiddenError.
+        Raises UnauthenticatedError, and LimitedError (`too_many_failures`).
         """
         text = None if header is None else header.decode("latin-1")
         try:
-            principal = await self._keyring.authenticate(text, now)
+            return await self._keyring.authenticate(text, now)
         except UnauthenticatedError:
-            self._count(_address(request), now)
+            self._count(address_of(request), now)
             raise
-        require(principal, scope)
-        return principal
 
     def _count(self, address: str, now: int) -> None:
         """Count a failure; raises LimitedError where an address has had too many."""
@@ -54,7 +50,7 @@ class Gate:
         raise LimitedError("too_many_failures", message, retry_after_s=wait_s)
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
     """Return what stands for the sender: the address, of IPv6 the network that one customer has."""
     client = request.get("client")
     if client is None:

@@ -6,7 +6,6 @@ What is refused there is told by the page itself, under a code in its address.
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from ipaddress import IPv6Address, ip_address
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -14,7 +13,6 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -31,6 +29,7 @@ from counterfoil.core.ports import Clock, Outcome
 from counterfoil.services import checkout
 from counterfoil.services.checkout_view import PAYABLE, State, View
 from counterfoil.services.context import Context
+from counterfoil.web.auth import address_of
 from counterfoil.web.live import Live
 from counterfoil.web.pages import Assets, environment, html, qr_code
 
@@ -81,19 +80,26 @@ class CheckoutPage:
         self._whole = templates.get_template("pay.html")
         self._error = templates.get_template("pay_error.html")
 
-    def main(self, view: View, now: int, problem: str | None = None) -> str:
+    def main(self, view: View, now: int) -> str:
         """Return the `<main>` of the page: everything that can change."""
-        qr = qr_code(view.price.link) if view.price else None
-        sentence = PROBLEMS.get(problem or view.problem or "") if view.state in PAYABLE else None
-        return self._main.render(view=view, now=now, qr=qr, problem=sentence)
+        return self._main.render(self._seen(view, now, view.problem))
 
     def whole(self, view: View, now: int, problem: str | None = None) -> str:
-        """Return the page."""
-        # The fragment is a template's own work and escaped in there.
-        main = Markup(self.main(view, now, problem))  # noqa: S704  # made by the line's own template
+        """Return the page; `problem` is the code of what its last form was refused for."""
+        # Something may still happen by itself, or the first price may be had after all.
         is_stuck = view.state is State.CHOOSE and len(view.offers) == 1
         is_waiting = view.state in _WAITING or is_stuck
-        return self._whole.render(view=view, main=main, is_waiting=is_waiting)
+        shown = self._seen(view, now, problem or view.problem)
+        return self._whole.render(shown, is_waiting=is_waiting)
+
+    def _seen(self, view: View, now: int, problem: str | None) -> dict[str, Any]:
+        """Return what the templates work with."""
+        return {
+            "view": view,
+            "now": now,
+            "qr": qr_code(view.price.link) if view.price else None,
+            "problem": PROBLEMS.get(problem or "") if view.state in PAYABLE else None,
+        }
 
     def error(self, status: int, message: str) -> str:
         """Return a page that says what is wrong, the same for everybody."""
@@ -109,8 +115,10 @@ class CheckoutPage:
 
 
 def _groups(address: str) -> list[str]:
-    """Return an address in groups that a person can compare."""
-    return [address[i : i + _GROUP] for i in range(0, len(address), _GROUP)]
+    """Return an address in groups that a person can compare, none of them short."""
+    count = max(len(address) // _GROUP, 1)
+    starts = range(0, count * _GROUP, _GROUP)
+    return [address[start : start + _GROUP] for start in starts[:-1]] + [address[starts[-1] :]]
 
 
 def _iso(at: int) -> str:
@@ -183,7 +191,7 @@ class _Routes:
             return
         again_at = self._limiter.get_window_stats(self._limit, "pay", address).reset_time
         wait_s = min(max(int(again_at - self._clock.now() / 1000) + 1, 1), _MINUTE_S)
-        message = "Too many requests came from your address. Wait a minute, then load the page."
+        message = "Too many requests came from your address; wait a minute, then try again."
         raise LimitedError("too_many_visits", message, retry_after_s=wait_s)
 
     def refusal(self, request: Request, error: CounterfoilError) -> Response:
@@ -296,18 +304,3 @@ async def _form(request: Request) -> dict[str, str]:
     except ValueError:
         return {}
     return {name: values[0] for name, values in fields.items()}
-
-
-def address_of(scope: Scope) -> str:
-    """Return what stands for the sender: the address, of IPv6 the network that one customer has."""
-    client: Any = scope.get("client")
-    if client is None:
-        return "unknown"
-    try:
-        address = ip_address(client[0])
-    except ValueError:
-        return str(client[0])
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    mapped = address.ipv4_mapped
-    return str(mapped) if mapped else str(IPv6Address(int(address) >> 64 << 64))

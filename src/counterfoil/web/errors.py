@@ -53,16 +53,15 @@ def failure(error: Exception, request: Request) -> Answer:
     return _told(error, status)
 
 
-def problem(
-    status: int, code: str, message: str, headers: tuple[Header, ...] = ()
-) -> Answer:
+def problem(status: int, code: str, message: str, headers: tuple[Header, ...] = ()) -> Answer:
     """Return the answer to a request that no endpoint has taken."""
     found = answer(ErrorAnswer(success=False, error=ErrorBody(code=code, message=message)), status)
     return Answer(status, found.body, headers)
 
 
 def _told(error: CounterfoilError, status: int) -> Answer:
-    found = error.problems if isinstance(error, InvalidError) else ()
+    # The same said of several items of a list is said once.
+    found = tuple(dict.fromkeys(error.problems)) if isinstance(error, InvalidError) else ()
     body = ErrorBody(
         code=error.code,
         message=error.message,
@@ -131,6 +130,4 @@ class Edge:
         if status is None or not isinstance(error, CounterfoilError):
             return self._page(500, _unforeseen(error, request), request_id)
         page = self._page(status, error.message, request_id)
-        return Answer(
-            page.status, page.body, (*page.headers, *_headers(error)), page.content_type
-        )
+        return Answer(page.status, page.body, (*page.headers, *_headers(error)), page.content_type)

@@ -115,4 +115,136 @@ ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
 
 # The field, where there is one, and the sentence.
 Error = tuple[str | None, str]
-ERRORS: dict[str, Error] = {}
+ERRORS: dict[str, Error] = {
+    "not_json": (None, "The body is not JSON: look at line 1, column 14."),
+    "not_utf8": (None, "The body must be JSON in UTF-8."),
+    "too_deep": (None, "The body may be nested at most 32 levels deep."),
+    "not_an_object": (None, "The body must be a JSON object, in curly brackets."),
+    "repeated_key": ("amount", "The key amount stands twice in one object of the body."),
+    "body_too_large": (None, "A request may have a body of at most 65,536 bytes."),
+    "missing_key": (None, "Send your API key in the Authorization header."),
+    "bad_key": (None, "This is not a Counterfoil API key, or it has a typo in it."),
+    "scope_too_small": (
+        None,
+        "This needs a key with the scope Automate payments or higher; yours has Read analytics.",
+    ),
+    "too_many_failures": (
+        None,
+        "Too many requests without a valid API key; wait 60 seconds.",
+    ),
+    "database_unavailable": (
+        None,
+        "The database did not answer. Nothing was stored; send the same request again.",
+    ),
+    "not_found": (None, "There is no such invoice."),
+    "address_in_use": (
+        "wallet_address",
+        "This wallet_address is already in use on this server; use another address.",
+    ),
+    "idempotency_mismatch": (
+        None,
+        (
+            "This Idempotency-Key was used for a different request in the last 24 hours; "
+            "use a new key for a new invoice."
+        ),
+    ),
+    "missing": ("amount", "amount is required."),
+    "wrong_type": ("memo", "memo must be a text."),
+    "too_long": ("memo", "memo may have at most 500 characters; it has 501."),
+    "too_short": ("wallet_address", "wallet_address must have at least 5 characters."),
+    "too_many": ("metadata", "metadata may have at most 20 keys; it has 21."),
+    "invalid_characters": (
+        "memo",
+        "memo holds U+202E at position 7, which plain text may not hold; remove it.",
+    ),
+    "invalid_amount": ("amount", "amount may have at most 2 decimal places in USD."),
+    "invalid_currency": (
+        "fiat_currency",
+        "fiat_currency must be a 3-letter ISO 4217 code such as USD or EUR.",
+    ),
+    "unsupported_currency": (
+        "fiat_currency",
+        "This server has no rate source for EUR; it has: JPY, KWD, USD.",
+    ),
+    "invalid_address": (
+        "wallet_address",
+        (
+            "This Litecoin address has a wrong checksum: a character is missing or changed. "
+            "Copy it again."
+        ),
+    ),
+    "unknown_coin": (
+        "coin_symbol",
+        "coin_symbol names no coin that this server takes; it takes: LTC.",
+    ),
+    "no_wallet": (
+        "coin_symbol",
+        (
+            "This merchant has no LTC wallet; add one with `counterfoil wallet add`, or send "
+            "wallet_address."
+        ),
+    ),
+    "invalid_time": ("due_at", "due_at must be an ISO 8601 time such as 2030-01-31T18:00:00Z."),
+    "time_passed": ("due_at", "due_at must be a time that is still to come."),
+    "invalid_email": (
+        "client_email",
+        "client_email must be an e-mail address such as name@example.com.",
+    ),
+    "invalid_url": (
+        "redirect_url",
+        "redirect_url must be a URL that begins with https:// and names a host.",
+    ),
+    "origin_not_listed": (
+        "redirect_url",
+        (
+            "redirect_url must begin with an origin on the merchant's list; add it with "
+            "`counterfoil merchant allow-redirect https://shop.example.com`."
+        ),
+    ),
+    "invalid_idempotency_key": (
+        "Idempotency-Key",
+        "Idempotency-Key must be a single text of 1 to 255 ASCII characters.",
+    ),
+    "unknown_status": (
+        "status",
+        "status must be one of Unpaid, Confirming, Paid, Expired, Cancelled.",
+    ),
+    "invalid_number": ("limit", "limit must be a whole number from 1 to 200."),
+    "repeated_parameter": ("limit", "limit may stand in the query only once."),
+    "invoice_has_money": (
+        None,
+        "This invoice has been paid or is being paid, so it cannot be cancelled.",
+    ),
+    "live_invoice": (None, "Only a test invoice can be paid with test coins."),
+    "not_payable": (None, "This invoice is Cancelled: there is nothing to pay."),
+    "unknown_outcome": (
+        "outcome",
+        "outcome must be one of exact, under, over, late, replaced, reorged.",
+    ),
+    "too_many_quotes": (
+        None,
+        "This invoice has had 20 prices in an hour; wait 2401 seconds.",
+    ),
+    "chain_unavailable": (None, "The simulator is not running on this server."),
+}
+# Where an endpoint says the same of other fields.
+OTHER_ERRORS: dict[tuple[str, str], Error] = {
+    ("list_invoices", "too_long"): (
+        "order_id",
+        "order_id may have at most 64 characters; it has 65.",
+    ),
+    ("list_invoices", "invalid_characters"): (
+        "text",
+        "text holds U+0000 at position 1, which plain text may not hold; remove it.",
+    ),
+    ("list_invoices", "invalid_time"): (
+        "created_from",
+        "created_from must be an ISO 8601 time such as 2030-01-31T18:00:00Z.",
+    ),
+    ("list_invoices", "too_many"): ("query", "The query may have at most 50 parameters."),
+}
+
+
+def error(endpoint: str, code: str) -> Error:
+    """Return what an endpoint says when it answers with a code."""
+    return OTHER_ERRORS.get((endpoint, code)) or ERRORS[code]

@@ -6,9 +6,9 @@ sends a request hears of everything at once. No message repeats a value that was
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from typing import TypeGuard, TypeVar
+from typing import TypeVar
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -96,12 +96,12 @@ class Fields:
 
     def text(self, field: str, length_max: int, *, is_long: bool = False) -> str:
         """Return a plain text, empty where there is none; a long one may have several lines."""
-        value = self.given(field)
-        if value is None:
+        value = self._document.get(field)
+        if value is None or value == "":
             return ""
-        return value if self._is_plain(field, value, length_max, is_long=is_long) else ""
+        return self._plain(field, value, length_max, is_long=is_long) or ""
 
-    def _is_plain(
+    def _plain(
         self,
         field: str,
         value: object,
@@ -109,19 +109,19 @@ class Fields:
         *,
         is_long: bool = False,
         label: str | None = None,
-    ) -> TypeGuard[str]:
-        """Tell whether a value is a plain text of the right length; note what is wrong.
+    ) -> str | None:
+        """Return a value that is a plain text of the right length, or note what is wrong.
 
         `label` names a part of the field.
         """
         label = label or field
         if type(value) is not str:
             self.refuse(field, "wrong_type", f"{label} must be a text.")
-            return False
+            return None
         if len(value) > length_max:
             message = f"{label} may have at most {length_max:,} characters; it has {len(value):,}."
             self.refuse(field, "too_long", message)
-            return False
+            return None
         hostile = (_NOT_IN_LINES if is_long else _NOT_IN_A_LINE).search(value)
         if hostile is not None:
             message = (
@@ -129,8 +129,8 @@ class Fields:
                 "which plain text may not hold; remove it."
             )
             self.refuse(field, "invalid_characters", message)
-            return False
-        return True
+            return None
+        return value
 
     def currency(self, field: str) -> str | None:
         """Return a required currency code."""
@@ -204,7 +204,7 @@ class Fields:
 
     def address(self, field: str) -> str | None:
         """Return something that may be an address; which one it is, is for a chain to say."""
-        text = self.text(field, ADDRESS_LENGTH_MAX)
+        text = self.text(field, ADDRESS_LENGTH_MAX).strip()
         if text and len(text) < ADDRESS_LENGTH_LEAST:
             message = f"{field} must have at least {ADDRESS_LENGTH_LEAST} characters."
             self.refuse(field, "too_short", message)
@@ -223,8 +223,8 @@ class Fields:
             self.refuse(field, "too_many", f"{field} may name at most {COINS_MAX} coins.")
             return ()
         label = f"Each of {field}"
-        found = [each for each in value if self._is_plain(field, each, COIN_LENGTH_MAX, label=label)]
-        return tuple(found) if len(found) == len(value) else ()
+        found = [self._plain(field, each, COIN_LENGTH_MAX, label=label) for each in value]
+        return () if None in found else tuple(each for each in found if each is not None)
 
     def texts(self, field: str) -> dict[str, str]:
         """Return an object of texts, empty where there is none."""
@@ -243,10 +243,10 @@ class Fields:
                 self.refuse(field, "too_short", f"A key of {field} may not be empty.")
                 return {}
             label = f"A key of {field}"
-            if not self._is_plain(field, key, METADATA_KEY_LENGTH_MAX, label=label):
+            if self._plain(field, key, METADATA_KEY_LENGTH_MAX, label=label) is None:
                 return {}
             label = f"{field}.{key}"
-            if not self._is_plain(field, text, METADATA_VALUE_LENGTH_MAX, label=label):
+            if self._plain(field, text, METADATA_VALUE_LENGTH_MAX, label=label) is None:
                 return {}
         return value
 
@@ -260,9 +260,10 @@ def _parse_time(text: str) -> int | None:
         match.groups()
     )
     try:
-        moment = datetime(
+        # Its zone is reckoned below, where the year 9999 cannot overflow.
+        moment = datetime(  # noqa: DTZ001  # see above
             int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0)
-        )  # noqa: DTZ001  # its zone is reckoned below, where the year 9999 cannot overflow
+        )
     except ValueError:
         return None
     if sign is not None and (int(ahead_h) > 23 or int(ahead_m) > 59):

@@ -14,7 +14,7 @@ from counterfoil.web.endpoints import Answer, Call, Endpoint, answer
 _UNWATCHED_AFTER_MS = 60_000
 
 
-async def healthz(call: Call) -> Answer:
+async def healthz(_call: Call) -> Answer:
     """Answer: that is all it takes to live."""
     return answer(views.Health(status="ok"))
 

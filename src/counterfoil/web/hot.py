@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from starlette.types import Receive, Send
 from starlette.types import Scope as Request
 
+from counterfoil.core.access import Scope
+from counterfoil.services.keys import require
 from counterfoil.web import bodies, errors
 from counterfoil.web.auth import Gate
 from counterfoil.web.endpoints import Answer, Call, Deps, Endpoint, reply
@@ -22,6 +24,9 @@ class EndpointApp:
         self._endpoint = endpoint
         self._deps = deps
         self._gate = gate
+        least = endpoint.scope
+        # Asked of every request: worked out once.
+        self._scopes = () if least is None else tuple(s for s in Scope if s.includes(least))
 
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
         """Answer a request, whatever becomes of it."""
@@ -41,7 +46,9 @@ class EndpointApp:
         principal = None
         if endpoint.scope is not None:
             key = by_name.get(b"authorization")
-            principal = await self._gate.admit(request, key, endpoint.scope, now)
+            principal = await self._gate.admit(request, key, now)
+            if principal.scope not in self._scopes:
+                require(principal, endpoint.scope)
         body = b""
         if endpoint.body is not None:
             bodies.check_length(by_name.get(b"content-length"))
@@ -75,7 +82,5 @@ class PathApp:
             return
         allowed = ", ".join(sorted(self._by_method))
         message = f"This path takes no other method than {allowed}."
-        answer = errors.problem(
-            405, "method_not_allowed", message, ((b"allow", allowed.encode()),)
-        )
+        answer = errors.problem(405, "method_not_allowed", message, ((b"allow", allowed.encode()),))
         await reply(answer, request, send)

@@ -75,7 +75,7 @@ class Live:
         self._context = context
         self._clock = clock
         self._render = render
-        self._streams_max = streams_max
+        self.streams_max = streams_max
         self._streams_per_address_max = streams_per_address_max
         self._pages: dict[str, _Page] = {}
         self._per_address: Counter[str] = Counter()
@@ -138,11 +138,11 @@ class Live:
         Raises LimitedError, and NotFoundError for a share token that opens nothing, both before
         anything was sent.
         """
-        if self._is_closed or self._count >= self._streams_max:
-            message = "Too many pages are open on this server. This one asks again by itself."
+        if self._is_closed or self._count >= self.streams_max:
+            message = "Too many pages are open on this server; this one asks again by itself."
             raise LimitedError("too_many_streams", message, retry_after_s=_TRY_LATER_S)
         if self._per_address[address] >= self._streams_per_address_max:
-            message = "Too many pages are open at your address. This one asks again by itself."
+            message = "Too many pages are open at your address; this one asks again by itself."
             raise LimitedError("too_many_streams", message, retry_after_s=_TRY_LATER_S)
         self._count += 1
         self._per_address[address] += 1

@@ -152,7 +152,7 @@ def _responses(
         found[str(status)] = _response(
             f"{_MEANINGS[status]} Codes: {named}.",
             _ERROR,
-            {"examples": {code: {"value": _error(code)} for code in codes}},
+            {"examples": {code: {"value": _error(endpoint, code)} for code in codes}},
             {"Retry-After": _RETRY_AFTER} if status == 429 else {},
         )
     return dict(sorted(found.items()))
@@ -181,8 +181,8 @@ def _response(
     }
 
 
-def _error(code: str) -> dict[str, Any]:
-    field, message = examples.ERRORS[code]
+def _error(endpoint: Endpoint, code: str) -> dict[str, Any]:
+    field, message = examples.error(endpoint.name, code)
     error = {"code": code, "message": message}
     if field is not None:
         error["field"] = field

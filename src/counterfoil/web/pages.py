@@ -1,12 +1,13 @@
 """What all pages share: templates, static files, QR codes, and the headers of HTML.
 
-Everything comes from the package itself. A static file has a digest of its content in its name, so a
-browser keeps it for ever and never shows an old one.
+Everything comes from the package itself. A static file has a digest of its content in its name, so
+a browser keeps it for ever and never shows an old one.
 """
 
 import gzip
 import hashlib
 import mimetypes
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -25,19 +26,10 @@ _QR_CODES_KEPT = 512
 _QR_QUIET = 4
 
 # No script but our own, nothing from anywhere else, and no page that could frame this one.
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types ui",
-    )
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types ui"
 )
 HTML_HEADERS = {
     "Cache-Control": "no-store",
@@ -137,7 +129,7 @@ class Assets:
 
 @dataclass(frozen=True, slots=True)
 class QrCode:
-    """A QR code as the path of its dark modules in a square of `size`, its white border included."""
+    """A QR code: the path of its dark modules in a square of `size`, with its white border."""
 
     size: int
     path: str
@@ -150,10 +142,11 @@ def qr_code(text: str) -> QrCode:
     parts: list[str] = []
     for y, row in enumerate(rows, _QR_QUIET):
         modules = "".join("1" if module else "0" for module in row)
-        start = modules.find("1")
-        while start >= 0:
-            end = modules.find("0", start)
-            length = (len(modules) if end < 0 else end) - start
-            parts.append(f"M{start + _QR_QUIET} {y}h{length}v1h-{length}z")
-            start = modules.find("1", start + length)
+        runs = [(run.start(), len(run[0])) for run in re.finditer("1+", modules)]
+        # A line runs along the middle of its row, one module thick.
+        at = 0
+        for start, length in runs:
+            move = f"m{start - at} 0" if at else f"M{start + _QR_QUIET} {y}.5"
+            parts.append(f"{move}h{length}")
+            at = start + length
     return QrCode(len(rows) + 2 * _QR_QUIET, "".join(parts))

@@ -8,6 +8,7 @@ may stand.
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import count
 from typing import Any
 
 import structlog
@@ -24,7 +25,7 @@ from counterfoil.web.endpoints import REQUEST_ID, Deps, Endpoint, reply
 from counterfoil.web.hot import EndpointApp, PathApp
 from counterfoil.web.table import ENDPOINTS
 
-_REQUEST_ID_BYTES = 12
+_REQUEST_ID_BYTES = 8
 _PATH_LOGGED_MAX = 200
 
 _log = structlog.get_logger("counterfoil.access")
@@ -82,7 +83,10 @@ class Site:
         """Take the hot endpoints and the app for everything else."""
         self._rest = rest
         self._clock = clock
-        self._entropy = entropy
+        # Ids of requests are to be told apart, not to be unguessable: one draw serves them all, and
+        # no request waits for the operating system.
+        self._id_prefix = entropy.token(_REQUEST_ID_BYTES).hex()
+        self._numbers = count(1)
         self._exact: dict[tuple[str, str], ASGIApp] = {}
         # Their one parameter is the rest of the path.
         self._prefixed: list[tuple[str, str, str, ASGIApp]] = []
@@ -99,7 +103,7 @@ class Site:
         if request["type"] != "http":
             await self._rest(request, receive, send)
             return
-        request_id = request[REQUEST_ID] = self._entropy.token(_REQUEST_ID_BYTES).hex()
+        request_id = request[REQUEST_ID] = f"{self._id_prefix}-{next(self._numbers)}"
         began_at = self._clock.now()
         status = 0
 

@@ -6,7 +6,7 @@ from counterfoil.web import api, health, openapi
 from counterfoil.web.endpoints import Answer, Call, Endpoint
 
 
-async def get_openapi(call: Call) -> Answer:
+async def get_openapi(_call: Call) -> Answer:
     """Return the description of this API."""
     return Answer(200, _document())
 

@@ -174,7 +174,10 @@ class NewInvoice(Struct, kw_only=True):
         | UnsetType
     ) = UNSET
     metadata: (
-        Annotated[_Metadata | None, Meta(description="Texts of your own, given back as they are.")]
+        Annotated[
+            _Metadata | Literal[""] | None,
+            Meta(description="Texts of your own, given back as they are."),
+        ]
         | UnsetType
     ) = UNSET
     redirect_url: (
@@ -187,8 +190,11 @@ class NewInvoice(Struct, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
-    coins: Annotated[_Coins | None, Meta(description="The coins that the payer may choose.")] | (
-        UnsetType
+    coins: (
+        Annotated[
+            _Coins | Literal[""] | None, Meta(description="The coins that the payer may choose.")
+        ]
+        | UnsetType
     ) = UNSET
 
 

@@ -17,6 +17,8 @@ _AT_ONCE_MAX = 64
 # One slow endpoint may keep this many deliveries waiting, and nobody else's.
 _PER_CHANNEL_MAX = 4
 _JITTER_STEPS = 1_000
+# How long those that are on their way may take once the courier is told to stop.
+_FINISH_S = 3.0
 
 
 class Courier:
@@ -46,6 +48,9 @@ class Courier:
                 if not await self.send_due():
                     await bell.wait(_POLL_S)
         finally:
+            # What was sent and not yet recorded would be sent again after the next start.
+            if self._sending:
+                await asyncio.wait(self._sending, timeout=_FINISH_S)
             for task in self._sending:
                 task.cancel()
 
@@ -70,14 +75,14 @@ class Courier:
             await asyncio.gather(*self._sending)
 
     async def _deliver(self, delivery: Delivery) -> None:
-        message = Message(
-            event_id=str(delivery.event_id),
-            body=delivery.body,
-            target=delivery.target,
-            secret=self._unseal(delivery.secret),
-            sent_at=self._clock.now(),
-        )
         try:
+            message = Message(
+                event_id=str(delivery.event_id),
+                body=delivery.body,
+                target=delivery.target,
+                secret=self._unseal(delivery.secret),
+                sent_at=self._clock.now(),
+            )
             made = await self._channels[delivery.kind].send(message)
             jitter = self._entropy.below(_JITTER_STEPS)
             await outbox.record(self._store, delivery, made, self._clock.now(), jitter)

@@ -1,0 +1,133 @@
+"""Faults that payment servers really have, to be planted: a world that finds none is no proof."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from counterfoil.core.events import EventID
+from counterfoil.core.ports import Block
+from counterfoil.db import loops, outbox, payments
+from counterfoil.db.schema import chain_transaction, delivery, payment, transfer
+from counterfoil.services import observations, watching
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Put `value` in the place of an attribute for a while."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+@contextmanager
+def cursor_moved_before_commit() -> Iterator[None]:
+    """The cursor is saved first, and what the block holds afterwards."""
+
+    async def write_header_first(watch: watching.Watch, block: Block, now: int) -> None:
+        await watch._write(lambda c: loops.add_header(c, watch.chain.name, block))
+        with _replaced(loops, "add_header", lambda *_: None):
+            await watch._write(
+                lambda c: observations.record_block(c, watch.context, watch.chain, block, now)
+            )
+
+    with _replaced(watching.Watch, "_record_block", write_header_first):
+        yield
+
+
+@contextmanager
+def matched_by_txid() -> Iterator[None]:
+    """A transaction is credited once, however many invoices its outputs pay."""
+    original = payments.insert_transfer
+
+    def insert_first(connection: Any, transaction_id: int, seen: Any, destination_id: int) -> Any:
+        known = sa.select(transfer.c.id).where(transfer.c.transaction_id == transaction_id)
+        if connection.execute(known).first() is not None:
+            return None
+        return original(connection, transaction_id, seen, destination_id)
+
+    with _replaced(payments, "insert_transfer", insert_first):
+        yield
+
+
+@contextmanager
+def event_written_after_commit() -> Iterator[None]:
+    """The status is committed, and the event of it in a transaction that may never come."""
+    waiting: list[tuple[Any, ...]] = []
+    original_append, original_drain = outbox.append, watching.Watch.drain
+
+    def keep(*arguments: Any) -> outbox.Place:
+        waiting.append(arguments[1:])
+        return outbox.Place(EventID(0, 0), 0)
+
+    async def drain(watch: watching.Watch, now: int) -> None:
+        waiting.clear()
+        await original_drain(watch, now)
+        for new, at in waiting.copy():
+            await watch._write(lambda c, n=new, a=at: original_append(c, n, a))  # type: ignore[misc]
+        waiting.clear()
+
+    with (
+        _replaced(outbox, "append", keep),
+        _replaced(watching.Watch, "drain", drain),
+    ):
+        yield
+
+
+@contextmanager
+def height_only_cursor() -> Iterator[None]:
+    """The next block is the one at the next height, whatever it is built on."""
+
+    async def at_height(watch: watching.Watch, cursor: loops.Cursor) -> Block | None:
+        next_hash = await watch.chain.block_hash(cursor.height + 1)
+        return None if next_hash is None else await watch.chain.block(next_hash)
+
+    async def never(watch: watching.Watch, cursor: loops.Cursor) -> bool:
+        return True
+
+    with (
+        _replaced(watching.Watch, "_next_block", at_height),
+        _replaced(watching.Watch, "_is_on_chain", never),
+    ):
+        yield
+
+
+@contextmanager
+def retry_dropped_at_restart() -> Iterator[None]:
+    """A delivery is taken from the list when it is begun, not when it has been heard."""
+    original = outbox.claim_due
+
+    def claim(connection: Any, *arguments: Any) -> list[outbox.Delivery]:
+        claimed = original(connection, *arguments)
+        ids = [each.id for each in claimed]
+        connection.execute(
+            sa.update(delivery).where(delivery.c.id.in_(ids)).values(state=outbox.DELIVERED)
+        )
+        return claimed
+
+    with _replaced(outbox, "claim_due", claim):
+        yield
+
+
+@contextmanager
+def final_for_ever() -> Iterator[None]:
+    """A payment that was final once is never looked at again when it grows deep again."""
+
+    def list_new(connection: sa.Connection, chain: str, height: int) -> set[int]:
+        statement = (
+            sa.select(payment.c.invoice_id)
+            .join(transfer, transfer.c.id == payment.c.transfer_id)
+            .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
+            .where(
+                payment.c.final_at.is_(None),
+                chain_transaction.c.block_height + payment.c.depth_needed - 1 <= height,
+            )
+        )
+        return set(connection.execute(statement).scalars())
+
+    with _replaced(payments, "list_ripe", list_new):
+        yield

@@ -1,0 +1,473 @@
+"""The command line: what it prints, and how it refuses."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import structlog
+from typer.testing import CliRunner, Result
+
+from counterfoil.cli.program import app
+from counterfoil.core import access, signing
+from tests.house import ROOT
+from tests.test_app import KEY
+
+COUNTERFOIL = Path(sys.executable).parent / "counterfoil"
+# A node that nobody runs: the facts of a chain need none.
+LITECOIN = {
+    "COUNTERFOIL_CHAINS__LITECOIN__RPC": "http://user:hunter2@127.0.0.1:1",
+    "COUNTERFOIL_CHAINS__LITECOIN__NETWORK": "regtest",
+}
+VECTORS = ROOT / "tests" / "vectors" / "litecoin"
+
+
+class Program:
+    """The command line on a data folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment: dict[str, str] = {}
+
+    def run(self, *arguments: str) -> Result:
+        given = ["--data", str(self.folder), *arguments]
+        return CliRunner().invoke(app, given, env=dict(self.environment))
+
+    def __call__(self, *arguments: str) -> list[str]:
+        """Return the lines that a command which does what it should prints."""
+        done = self.run(*arguments)
+        assert done.exit_code == 0, done.stderr
+        return done.stdout.splitlines()
+
+    def refused(self, *arguments: str, code: int = 1) -> str:
+        """Return the sentence of a command that does not."""
+        done = self.run(*arguments)
+        assert done.exit_code == code, done.output
+        assert "Traceback" not in done.output
+        return done.stderr.removeprefix("Error: ").removesuffix("\n")
+
+
+@pytest.fixture
+def program(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Program]:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    shutil.copy(sqlite_template, folder / "counterfoil.db")
+    yield Program(folder)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def receiver() -> Iterator[HTTPServer]:
+    """An endpoint in a thread: it keeps what it is sent in `.seen`, and answers with `.status`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            self.server.seen.append((dict(self.headers), body))  # type: ignore[attr-defined]  # ours
+            self.send_response(self.server.answer)  # type: ignore[attr-defined]  # ours
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"hm")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.seen = []  # type: ignore[attr-defined]  # as above
+        server.answer = 200  # type: ignore[attr-defined]  # as above
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+# --- the program -------------------------------------------------------------------------------
+
+
+def test_the_program_is_installed() -> None:
+    done = subprocess.run([COUNTERFOIL, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"counterfoil \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_help_lists_the_commands() -> None:
+    done = CliRunner().invoke(app, ["--help"])
+    for name in (
+        *("serve", "demo", "doctor", "migrate", "pay", "secret-key"),
+        *("merchant", "key", "wallet", "channel"),
+    ):
+        assert f" {name} " in done.output
+
+
+def test_what_it_makes_is_for_its_owner_alone(tmp_path: Path) -> None:
+    subprocess.run(
+        [COUNTERFOIL, "--data", tmp_path / "a" / "b", "key", "list"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+    )
+    made = [tmp_path / "a" / "b", *(tmp_path / "a" / "b").iterdir()]
+    assert {path.name for path in made} == {"b", "counterfoil.db", "secret.key"}
+    assert {path.stat().st_mode & 0o077 for path in made} == {0}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["key", "create"],
+        ["key", "create", "--scope", "everything"],
+        ["key", "revoke", "x"],
+        ["wallet", "add", "LTC"],
+        ["wallet", "add", "LTC", "--xpub", "a", "--address", "b"],
+        ["channel", "redeliver", "1", "x"],
+        ["channel", "redeliver", "1", "1-x"],
+        ["pay", "1", "--outcome", "never"],
+    ],
+)
+def test_wrong_usage_exits_with_2(program: Program, arguments: list[str]) -> None:
+    program.refused(*arguments, code=2)
+
+
+def test_a_wrong_setting_is_told_in_a_sentence(program: Program) -> None:
+    program.environment = {"COUNTERFOIL_PORT": "x"}
+    assert program.refused("key", "list") == (
+        "COUNTERFOIL_PORT must be a whole number from 0 to 65535."
+    )
+
+
+def test_settings_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.toml").write_text("prot = 1", encoding="utf-8")
+    done = CliRunner().invoke(app, ["--config", "other.toml", "key", "list"])
+    assert done.exit_code == 1
+    assert done.stderr == "Error: prot in other.toml is not a setting. Did you mean port?\n"
+
+
+def test_a_file_that_is_no_database(program: Program) -> None:
+    (program.folder / "counterfoil.db").write_bytes(b"no database at all" * 100)
+    assert program.refused("key", "list").endswith("cannot be opened: file is not a database.")
+
+
+# --- merchants and keys ------------------------------------------------------------------------
+
+
+def test_merchants(program: Program) -> None:
+    assert program("merchant", "create", "Shop", "--currency", "eur") == ["Merchant Shop is there."]
+    assert program.refused("merchant", "create", "Shop") == (
+        "There is a merchant with the name Shop already."
+    )
+    assert "ISO 4217" in program.refused("merchant", "create", "B", "--currency", "XYZ")
+    # The only merchant needs no name.
+    program("key", "create", "--scope", "read")
+    program("merchant", "create", "Café")
+    assert program.refused("key", "create", "--scope", "read") == (
+        "There are several merchants; name one with --merchant. They are: Shop, Café."
+    )
+    assert program.refused("key", "list", "--merchant", "shop") == (
+        "There is no merchant shop. There are: Shop, Café."
+    )
+    program("key", "list", "--merchant", "Café")
+    header, shop, cafe = program("merchant", "list")
+    assert header.split()[:3] == ["ID", "NAME", "CURRENCY"]
+    assert shop.split()[:3] == ["1", "Shop", "EUR"]
+    assert cafe.split()[:3] == ["2", "Café", "USD"]
+
+
+def test_redirects(program: Program) -> None:
+    (said,) = program("merchant", "allow-redirect", "https://Shop.example")
+    assert said == "Invoices of Default may send their payers to https://shop.example."
+    assert program("merchant", "list")[1].endswith("https://shop.example")
+    assert "https://" in program.refused("merchant", "allow-redirect", "http://shop.example")
+
+
+def test_keys(program: Program) -> None:
+    said, test_key = program("key", "create", "--scope", "automate", "--test")
+    assert said.startswith("A test key of Default with the scope Automate payments.")
+    assert access.is_well_formed(test_key)
+    assert test_key.startswith("cf_test_")
+    live_key = program("key", "create", "--scope", "full")[-1]
+    assert live_key.startswith("cf_live_")
+    lines = program("key", "list")
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["1", f"{test_key[:12]}...", "test", "automate"],
+        ["2", f"{live_key[:12]}...", "live", "full"],
+    ]
+    assert test_key not in "".join(lines)
+    assert program("key", "revoke", "1") == ["Key 1 is revoked."]
+    assert "revoked 20" in program("key", "list")[1]
+    assert program.refused("key", "revoke", "1") == "This merchant has no key 1 in use."
+    assert program.refused("key", "revoke", "7") == "This merchant has no key 7 in use."
+
+
+def test_a_key_of_another_merchant_cannot_be_revoked(program: Program) -> None:
+    program("merchant", "create", "A")
+    program("merchant", "create", "B")
+    program("key", "create", "--scope", "read", "--merchant", "A")
+    program.refused("key", "revoke", "1", "--merchant", "B")
+    program("key", "revoke", "1", "--merchant", "A")
+
+
+# --- wallets -----------------------------------------------------------------------------------
+
+
+def test_a_wallet_of_an_extended_key(program: Program) -> None:
+    program.environment = LITECOIN
+    vector = json.loads((VECTORS / "wallets.json").read_text(encoding="utf-8"))["regtest"][0]
+    lines = program("wallet", "add", "LTC", "--xpub", vector["texts"][0])
+    assert lines[0].startswith("Compare: ")
+    assert lines[-3:] == [each["address"] for each in vector["addresses"][:3]]
+    (line,) = program("wallet", "list")[1:]
+    assert line.split()[:4] == ["2", "LTC", "xpub", "0"]
+    assert line.endswith(vector["canonical"])
+    assert program.refused("wallet", "add", "LTC", "--xpub", vector["texts"][0]) == (
+        "This merchant has a LTC wallet already."
+    )
+
+
+def test_a_wallet_of_an_address(program: Program) -> None:
+    program.environment = LITECOIN
+    address = "rltc1q6rz28mcfaxtmd6v789l9rrlrusdprr9puuzgkg"
+    assert program("wallet", "add", "ltc", "--address", address.upper()) == [address]
+    assert program("wallet", "list")[1].split()[:3] == ["2", "LTC", "address"]
+
+
+def test_private_keys_are_refused_and_not_repeated(program: Program) -> None:
+    program.environment = LITECOIN
+    secrets = json.loads((VECTORS / "spendable.json").read_text(encoding="utf-8"))
+    for secret in [secrets[0]["text"], "abandon " * 11 + "about"]:
+        for option in ("--xpub", "--address"):
+            message = program.refused("wallet", "add", "LTC", option, secret)
+            assert secret.split()[0] not in message
+    assert program("wallet", "list")[1:] == []
+
+
+def test_a_wallet_without_a_chain(program: Program) -> None:
+    message = program.refused("wallet", "add", "LTC", "--xpub", "x")
+    assert "COUNTERFOIL_CHAINS__LITECOIN__RPC=" in message
+    program.environment = LITECOIN
+    message = program.refused("wallet", "add", "BTC", "--xpub", "x")
+    assert message.endswith("t takes: LTC.")
+
+
+# --- channels ----------------------------------------------------------------------------------
+
+
+def test_channels(program: Program) -> None:
+    heard, _, secret = program("channel", "add", "webhook", "https://shop.example/hook")
+    assert heard == "Channel 1 hears payment_detected, payment_confirmed, payment_failed."
+    assert secret.startswith(signing.SECRET_PREFIX)
+    chosen = "payment_confirmed, invoice_expired,payment_confirmed"
+    heard, *_ = program("channel", "add", "webhook", "https://b.example", "--events", chosen)
+    assert heard == "Channel 2 hears payment_confirmed, invoice_expired."
+    heard, *_ = program("channel", "add", "webhook", "https://c.example", "--events", "all")
+    assert "inbox_received" in heard
+    lines = program("channel", "list")
+    assert lines[1].split()[:3] == ["1", "webhook", "https://shop.example/hook"]
+    assert lines[1].endswith("fine")
+    assert secret not in "".join(lines)
+    assert program("channel", "pause", "1") == ["Channel 1 is paused."]
+    assert "The merchant paused it." in program("channel", "list")[1]
+    assert program("channel", "resume", "1") == ["Channel 1 is sent to again; 0 waiting."]
+    assert program("channel", "list")[1].endswith("fine")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["webhook", "shop.example"], "A webhook URL must begin with https:// or http://."),
+        (["webhook", "http://127.0.0.1:5000"], "COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS"),
+        (["mail", "a@b.example"], "There is no channel of the kind mail. There is: webhook."),
+        (["webhook", "https://a.example", "--events", "paid"], "paid is not an event."),
+        (["webhook", "https://a.example", "--events", ","], "--events names none"),
+    ],
+)
+def test_a_channel_that_cannot_be(program: Program, arguments: list[str], message: str) -> None:
+    assert message in program.refused("channel", "add", *arguments)
+    assert len(program("channel", "list")) == 1
+
+
+@pytest.mark.parametrize("command", ["test", "log", "pause", "resume"])
+def test_a_channel_that_is_not_there(program: Program, command: str) -> None:
+    assert program.refused("channel", command, "7") == "This merchant has no channel 7."
+    program("merchant", "create", "B")
+    program("channel", "add", "webhook", "https://a.example", "--merchant", "B")
+    assert program.refused("channel", command, "1", "--merchant", "Default").endswith("channel 1.")
+
+
+def test_a_test_event(program: Program, receiver: HTTPServer) -> None:
+    program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "127.0.0.1"}
+    url = f"http://127.0.0.1:{receiver.server_port}/hook"
+    secret = program("channel", "add", "webhook", url)[-1]
+    status, answer = program("channel", "test", "1")
+    assert re.fullmatch(r"HTTP 200 after \d+ ms", status)
+    assert answer == "hm"
+    ((headers, body),) = receiver.seen  # type: ignore[attr-defined]  # see the fixture
+    assert body == b'{"event":"test","invoice_id":"","status":"","payment_id":"","test":true}'
+    assert headers["signature"] == signing.sign_body(secret, body)
+    # It leaves no trace in the log, which is of events alone.
+    assert len(program("channel", "log", "1")) == 1
+
+
+def test_a_test_event_that_is_refused(program: Program, receiver: HTTPServer) -> None:
+    program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "127.0.0.1"}
+    receiver.answer = 500  # type: ignore[attr-defined]  # see the fixture
+    program("channel", "add", "webhook", f"http://127.0.0.1:{receiver.server_port}/hook")
+    assert program.refused("channel", "test", "1") == "The endpoint answered with HTTP 500."
+
+
+# --- paying ------------------------------------------------------------------------------------
+
+
+def test_paying_what_is_not_there(program: Program) -> None:
+    for invoice in ("1", "abc", "https://a.example/pay-invoice?share_token=abc"):
+        assert program.refused("pay", invoice) == "There is no such invoice."
+
+
+# --- the doctor, migrate, secret-key ------------------------------------------------------------
+
+
+def examined(done: Result) -> dict[str, tuple[str, str]]:
+    """Return what the doctor says, by subject: the level and the sentence."""
+    lines = [re.split(r" {2,}", line, maxsplit=2) for line in done.stdout.splitlines()]
+    return {line[1]: (line[0], line[2]) for line in lines if len(line) == 3}
+
+
+def test_the_doctor_before_the_first_start(tmp_path: Path) -> None:
+    done = Program(tmp_path / "none").run("doctor")
+    assert done.exit_code == 0
+    found = examined(done)
+    assert found["database"][0] == "ok"
+    assert found["secret key"][1].startswith("There is none yet; the first start makes ")
+    assert found["public URL"][0] == "note"
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_doctor_on_a_good_installation(program: Program) -> None:
+    program("key", "list")
+    program.environment = {"COUNTERFOIL_PUBLIC_URL": "https://pay.example"}
+    done = program.run("doctor")
+    assert done.exit_code == 0
+    assert done.stdout.endswith("\nNothing to mend.\n")
+    found = examined(done)
+    assert {level for level, _ in found.values()} == {"ok"}
+    assert list(found) == [
+        "settings",
+        "data",
+        "database",
+        "secret key",
+        "simulator",
+        "rates",
+        "public URL",
+        "clock",
+        "webhooks",
+    ]
+    assert found["settings"][1] == "COUNTERFOIL_PUBLIC_URL, --data"
+    assert found["secret key"][1].endswith("and opens this database.")
+
+
+def test_the_doctor_on_a_broken_setting(program: Program) -> None:
+    program.environment = {"COUNTERFOIL_PUBLIC_ULR": "x"}
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    level, text = examined(done).pop("settings")
+    assert level == "problem"
+    assert text == (
+        "COUNTERFOIL_PUBLIC_ULR is not a setting. Did you mean COUNTERFOIL_PUBLIC_URL? "
+        "Nothing else can be looked at before that."
+    )
+    assert len(examined(done)) == 1
+
+
+def test_the_doctor_on_a_wrong_secret_key(program: Program) -> None:
+    program("key", "list")
+    program.environment = {"COUNTERFOIL_SECRET_KEY": KEY}
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    assert done.stdout.endswith("\n1 to mend.\n")
+    level, text = examined(done)["secret key"]
+    assert level == "problem"
+    assert text.startswith("The secret key does not open this database.")
+    assert KEY not in done.output
+
+
+def test_the_doctor_on_a_missing_schema(program: Program, empty_postgres_url: str) -> None:
+    (program.folder / "counterfoil.db").unlink()
+    (program.folder / "counterfoil.db").touch()
+    level, text = examined(program.run("doctor"))["database"]
+    assert (level, "`counterfoil migrate`" in text) == ("note", True)
+    program.environment = {
+        "COUNTERFOIL_DATABASE": empty_postgres_url,
+        "COUNTERFOIL_SECRET_KEY": KEY,
+    }
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    assert examined(done)["database"] == (
+        "problem",
+        "The database has no tables yet. Run `counterfoil migrate`, then start again.",
+    )
+    program("migrate")
+    found = examined(program.run("doctor"))
+    assert found["database"][0] == "ok"
+    assert found["clock"][1].startswith("PostgreSQL's clock is ")
+
+
+def test_the_doctor_without_a_database(program: Program) -> None:
+    program.environment = {"COUNTERFOIL_DATABASE": "postgresql://me:hunter2@127.0.0.1:1/shop"}
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    found = examined(done)
+    assert found["database"][0] == "problem"
+    assert found["secret key"][0] == "problem"
+    assert found["webhooks"][0] == "ok"
+    assert "hunter2" not in done.output
+
+
+def test_the_doctor_on_a_node_that_is_away(program: Program) -> None:
+    program.environment = LITECOIN | {"COUNTERFOIL_PUBLIC_URL": "http://pay.example"}
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    found = examined(done)
+    assert found["litecoin"][0] == "problem"
+    assert found["litecoin"][1].endswith(
+        "Look at the node, and at COUNTERFOIL_CHAINS__LITECOIN__RPC."
+    )
+    assert found["rates"] == (
+        "problem",
+        "There is no price of LTC. Set COUNTERFOIL_RATES__FIXED__LTC_USD, for example.",
+    )
+    assert found["public URL"][0] == "problem"
+    assert "hunter2" not in done.output
+    program.environment["COUNTERFOIL_RATES__FIXED__LTC_USD"] = "80.5"
+    assert examined(program.run("doctor"))["rates"] == ("ok", "1 LTC = 80.5 USD (fixed)")
+
+
+def test_the_doctor_on_an_allow_list_that_is_wrong(program: Program) -> None:
+    program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "http://a.example"}
+    assert examined(program.run("doctor"))["webhooks"][0] == "problem"
+    program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "10.0.0.5"}
+    assert "10.0.0.5" in examined(program.run("doctor"))["webhooks"][1]
+
+
+def test_migrating(tmp_path: Path) -> None:
+    program = Program(tmp_path / "new")
+    assert program("migrate") == [
+        f"The schema of the SQLite file {tmp_path}/new/counterfoil.db is this version's."
+    ]
+    program("migrate")
+
+
+def test_a_new_secret_key(program: Program) -> None:
+    (made,) = program("secret-key")
+    program.environment = {"COUNTERFOIL_SECRET_KEY": made}
+    program("key", "list")

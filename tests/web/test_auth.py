@@ -1,0 +1,170 @@
+"""Every endpoint against every kind of key, and what failures lead to."""
+
+import pytest
+import sqlalchemy as sa
+
+from counterfoil.core.access import Scope
+from counterfoil.core.ports import Mode
+from counterfoil.db.schema import api_key
+from counterfoil.web.auth import address_of
+from counterfoil.web.endpoints import Endpoint
+from counterfoil.web.table import ENDPOINTS
+from tests.web.world import World, client_of
+
+KEYS = ("none", "empty", "nonsense", "typo", "unknown", "revoked", *Scope)
+BODIES = {
+    "create_invoice": {"amount": 25, "fiat_currency": "USD"},
+    "simulate_payment": {"outcome": "exact"},
+}
+
+
+def typo(key: str) -> str:
+    return key[:-1] + ("0" if key[-1] != "0" else "1")
+
+
+async def key_of(world: World, kind: str) -> str | None:
+    """Return a test key of a kind; test keys may simulate."""
+    if kind in set(Scope):
+        return world.key(mode=Mode.TEST, scope=Scope(kind))
+    if kind == "unknown":
+        other = world.key("Other", Mode.TEST)
+        await revoke(world, other, is_deleted=True)
+        return other
+    if kind == "revoked":
+        other = world.key("Other", Mode.TEST)
+        await revoke(world, other)
+        return other
+    made = {"none": None, "empty": " ", "nonsense": "secret", "typo": typo(world.key())}
+    return made[kind]
+
+
+async def revoke(world: World, key: str, *, is_deleted: bool = False) -> None:
+    hint = api_key.c.hint == key[:12]
+    change = sa.delete(api_key) if is_deleted else sa.update(api_key).values(revoked_at=1)
+    await world.store.write(lambda c: c.execute(change.where(hint)))
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: each.name)
+async def test_every_endpoint_lets_in_the_keys_it_should(
+    small_world: World, endpoint: Endpoint, kind: str
+) -> None:
+    full = small_world.key(mode=Mode.TEST)
+    invoice_id = await small_world.invoice(key=full)
+    key = await key_of(small_world, kind)
+    before = await small_world.stored()
+    answer = await small_world.request(
+        endpoint.method,
+        endpoint.path.replace("{id}", str(invoice_id)),
+        key=key,
+        json=BODIES.get(endpoint.name),
+    )
+    if endpoint.scope is None:
+        assert answer.status_code == 200
+    elif kind not in set(Scope):
+        assert answer.status_code == 401
+        code = "missing_key" if kind in ("none",) else "bad_key"
+        assert answer.json()["error"]["code"] == code
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+    elif Scope(kind).includes(endpoint.scope):
+        assert answer.status_code == 200, answer.text
+    else:
+        assert answer.status_code == 403
+        assert endpoint.scope.label in answer.json()["error"]["message"]
+    if answer.status_code != 200:
+        assert await small_world.stored() == before
+
+
+async def test_a_revoked_key_is_refused_within_a_second(world: World) -> None:
+    key = world.key()
+    assert (await world.request("GET", "/api/invoices", key=key)).status_code == 200
+    await revoke(world, key)
+    world.clock.advance(1_000)
+    assert (await world.request("GET", "/api/invoices", key=key)).status_code == 401
+
+
+async def test_a_key_in_the_query_opens_nothing(small_world: World) -> None:
+    path = f"/api/invoices?key={small_world.key()}&authorization={small_world.key()}"
+    assert (await small_world.request("GET", path, key=None)).status_code == 401
+
+
+@pytest.mark.parametrize("key", [None, "", "cf_live_x", "\xff" * 46])
+async def test_the_twenty_first_failure_in_a_minute_is_told_to_wait(
+    small_world: World, key: str | None
+) -> None:
+    header = {} if key is None else {"Authorization": (key or " ").encode("latin-1")}
+    for _ in range(20):
+        answer = await small_world.client.get("/api/invoices", headers=header)
+        assert answer.status_code == 401
+    answer = await small_world.client.get("/api/invoices", headers=header)
+    assert answer.status_code == 429
+    assert answer.json()["error"]["code"] == "too_many_failures"
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+
+
+async def test_who_fails_locks_out_nobody_with_a_key(small_world: World) -> None:
+    for _ in range(25):
+        await small_world.request("GET", "/api/invoices", key="wrong")
+    assert (await small_world.request("GET", "/api/invoices")).status_code == 200
+    async with client_of(small_world.app, "203.0.113.8") as other:
+        assert (await other.get("/api/invoices")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("client", "expected"),
+    [
+        (None, "unknown"),
+        (("203.0.113.7", 1), "203.0.113.7"),
+        (("::ffff:203.0.113.7", 1), "203.0.113.7"),
+        (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::"),
+        (("2001:db8:1:2:ffff::1", 1), "2001:db8:1:2::"),
+        (("/run/socket", 0), "/run/socket"),
+    ],
+)
+def test_an_address_stands_for_its_customer(client: tuple[str, int] | None, expected: str) -> None:
+    assert address_of({"client": client}) == expected
+
+
+# --- whose invoice it is ----------------------------------------------------------------------
+
+OF_AN_INVOICE = [each for each in ENDPOINTS if "{id}" in each.path]
+IMPOSSIBLE = [
+    "0",
+    "-1",
+    "1.0",
+    "+1",
+    "01",
+    "abc",
+    "1e3",
+    "\u0661",
+    "9" * 30,
+    str(2**53),
+    "%00",
+    "1 ",
+]
+
+
+@pytest.mark.parametrize("endpoint", OF_AN_INVOICE, ids=lambda each: each.name)
+async def test_foreign_and_unknown_ids_look_the_same(world: World, endpoint: Endpoint) -> None:
+    theirs = await world.invoice(key=world.key("Other"))
+    of_test = await world.invoice(key=world.key(mode=Mode.TEST))
+    bodies = set()
+    for invoice_id in (theirs, of_test, 987654, *IMPOSSIBLE):
+        path = endpoint.path.replace("{id}", str(invoice_id))
+        answer = await world.request(endpoint.method, path, json=BODIES.get(endpoint.name))
+        assert answer.status_code == 404, path
+        bodies.add(answer.content)
+    assert len(bodies) == 1
+    status = (await world.request("GET", f"/api/invoice/{theirs}", key=world.key("Other"))).json()
+    assert status["invoice"]["status"] == "Unpaid"
+
+
+async def test_a_list_shows_one_merchant_and_one_mode(world: World) -> None:
+    made = {
+        (name, mode): await world.invoice(key=world.key(name, mode))
+        for name in ("Shop", "Other")
+        for mode in Mode
+    }
+    for (name, mode), invoice_id in made.items():
+        answer = await world.request("GET", "/api/invoices", key=world.key(name, mode))
+        assert [each["id"] for each in answer.json()["invoices"]] == [invoice_id]
