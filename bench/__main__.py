@@ -74,7 +74,7 @@ class Bench:
         }
         for name, served in self.served.items():
             request = load.post("/api/invoice", self.keys[name], BODY)
-            measures[name] = lambda n, p=served.port, r=request: load.run(p, r, n, SECONDS)  # type: ignore[misc]
+            measures[name] = lambda n, p=served.port, r=request: load.run(p, r, n, SECONDS)  # type: ignore[misc]  # mypy cannot infer such a lambda
         served = self.served["sqlite"]
         read = load.get("/api/invoice/1", self.keys["sqlite"])
         measures["get"] = lambda n: load.run(served.port, read, n, SECONDS)

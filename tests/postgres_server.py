@@ -35,6 +35,7 @@ _SETTINGS = {
     # Deadlocks are the subject of some tests, which would wait a second for each.
     "deadlock_timeout": "50ms",
     "log_min_messages": "fatal",
+    "log_min_error_statement": "panic",
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 
 from counterfoil.core import signing
-from tests.test_cli import COUNTERFOIL
+from tests.cli.program import COUNTERFOIL
 
 LIMIT_S = 90
 

@@ -50,7 +50,12 @@ def test_functions_are_short() -> None:
 
 
 def test_files_are_short() -> None:
-    lines = {name: text.count("\n") for name, text in sources(*EVERYWHERE)}
+    lines = {
+        name: text.count("\n")
+        for name, text in sources(*EVERYWHERE)
+        # A step of the schema is one list of statements: parts of it would mean nothing.
+        if "/migrations/versions/" not in name
+    }
     assert "src/counterfoil/core/ports.py" in lines
     assert {name: count for name, count in lines.items() if count > FILE_LINES_MAX} == {}
 

@@ -135,7 +135,8 @@ def test_a_price_ends_before_the_payers_eyes(server: Server, open_page: Open) ->
     expect(clock).to_have_text(re.compile("^1:5[0-9]$"))
     server.clock.ahead_ms += 2 * MINUTE_MS
     state(page, "ended")
-    expect(page.get_by_text("If you already paid, wait; do not pay again.")).to_be_visible()
+    warning = page.get_by_text("If you already paid, wait; do not pay again.", exact=True)
+    expect(warning).to_be_visible()
     for gone in ("#wallet", "#address", "#qr"):
         expect(page.locator(gone)).to_have_count(0)
     page.get_by_role("button", name="Get a new price").click()
@@ -358,26 +359,36 @@ def test_a_screen_reader_hears_what_there_is(server: Server, open_page: Open) ->
     expect(page.locator("main")).to_match_aria_snapshot(
         """
         - main:
-          - banner
+          - paragraph: Blue Door Books
+          - heading "25.00 USD" [level=1]
+          - paragraph: Order 1042
           - region "Waiting for your payment":
             - list "Progress":
               - listitem: Pay
               - listitem: Confirm
               - listitem: Paid
             - heading "Waiting for your payment" [level=2]
-            - paragraph: /Price fixed for/
+            - paragraph:
+              - text: Price fixed for
+              - time
           - region "Pay with Litecoin (LTC)":
             - heading "Pay with Litecoin (LTC)" [level=2]
-            - link "Open in Litecoin wallet"
+            - link "Open in Litecoin wallet":
+              - /url: /^litecoin:ltc1[0-9a-z]+[?]amount=0[.]29719449$/
             - term: Amount
             - definition:
-              - text: LTC
+              - text: 0.29719449 LTC
               - button "Copy amount"
             - term: Litecoin address
             - definition:
+              - code: /^ltc1[0-9a-z]+$/
               - button "Copy address"
-            - paragraph: /Send only LTC on the Litecoin network/
-            - paragraph: /25.00 USD at 1 LTC = 84.12 USD/
+            - paragraph: /^Send only LTC on the Litecoin network; anything else may be lost[.]/
+            - paragraph: 25.00 USD at 1 LTC = 84.12 USD
+            - group:
+              - text: QR code for another device
+              - img "QR code of the payment link"
+              - button "Copy payment link"
         """
     )
 

@@ -1,5 +1,7 @@
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -9,7 +11,7 @@ import sqlalchemy as sa
 from counterfoil.core.errors import SettingsError, UnavailableError
 from counterfoil.db.engine import Bell
 from counterfoil.db.postgres import Postgres
-from counterfoil.db.schema import lease
+from counterfoil.db.schema import invoice, lease
 from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
 from tests.postgres_server import PostgresServer
 
@@ -94,6 +96,32 @@ async def test_inserts_come_back_after_the_server_has_hung_up(
     assert await postgres.read(lease_names) == {"after"}
 
 
+async def test_inserts_outlive_a_server_that_hangs_up_at_any_moment(
+    postgres: Postgres, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    """What was answered is stored, nobody waits for ever, and the next one gets through."""
+    chance = random.Random(0)
+    merchant_id = await postgres.write(add_merchant)
+    answered: dict[int, str] = {}
+
+    async def insert(token: str) -> None:
+        await asyncio.sleep(chance.random() * 0.01)
+        with suppress(UnavailableError):
+            answered[await postgres.insert_invoice(invoice_row(merchant_id, token))] = token
+
+    async with asyncio.timeout(60):
+        for n in range(25):
+            inserts = [asyncio.create_task(insert(f"{n}-{each}")) for each in range(6)]
+            await asyncio.sleep(chance.random() * 0.008)
+            await postgres_server.run(END_OTHERS.format(name=name_of(postgres_url)))
+            await asyncio.gather(*inserts)
+    await until_it_works(postgres, invoice_row(merchant_id, "after"))
+    stored = await postgres.read(
+        lambda connection: connection.execute(sa.select(invoice.c.id, invoice.c.share_token)).all()
+    )
+    assert answered.items() <= {(row.id, row.share_token) for row in stored}
+
+
 async def test_a_connection_lost_in_the_middle_is_told(postgres: Postgres, other: Postgres) -> None:
     def hang_up(connection: sa.Connection) -> None:
         add_lease(connection, "lost")
@@ -102,6 +130,15 @@ async def test_a_connection_lost_in_the_middle_is_told(postgres: Postgres, other
     with pytest.raises(UnavailableError):
         await postgres.write(hang_up)
     assert await other.read(lease_names) == set()
+
+
+async def test_a_store_may_close_at_any_moment(postgres_url: str) -> None:
+    for n in range(20):
+        store = Postgres(postgres_url)
+        await store.start()
+        # Somewhere between the first byte of the listening connection and its rest.
+        await asyncio.sleep(n / 1_000)
+        await asyncio.wait_for(store.close(), 1.5)
 
 
 async def test_a_server_that_is_not_there_is_refused() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from counterfoil.core.access import Principal, Scope
+from counterfoil.core.events import EventID, Happening
+from counterfoil.core.events import body as event_body
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.ports import Mode, Store
 from counterfoil.core.quote import Pair
@@ -50,6 +52,24 @@ class Shop:
         )
         await choose(self.context, made.share_token, COIN.id, self.clock.now())
         return await self.read(made.id)
+
+    async def order(self, **fields: Any) -> int:
+        """Make an invoice that nobody has opened, and return its id."""
+        draft = Draft(Decimal("25.00"), "USD", **fields)
+        return (await create(self.context, self.principal, draft, self.clock.now())).id
+
+    async def tell(self, invoice_id: int, kind: EventType = EventType.DETECTED) -> EventID:
+        """Write an event of an invoice and return its id."""
+        who = self.principal
+        status = Status.CONFIRMING
+
+        def body(place: outbox.Place) -> bytes:
+            happening = Happening(kind, status, None)
+            return event_body(happening, invoice_id, {"id": str(place.id), "seq": str(place.seq)})
+
+        new = outbox.NewEvent(who.merchant_id, who.mode, invoice_id, kind, status, None, body)
+        now = self.clock.now()
+        return (await self.store.write(lambda c: outbox.append(c, new, now))).id
 
     async def read(self, invoice_id: int) -> Invoice:
         who = self.principal

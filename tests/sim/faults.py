@@ -68,7 +68,7 @@ def event_written_after_commit() -> Iterator[None]:
         waiting.clear()
         await original_drain(watch, now)
         for new, at in waiting.copy():
-            await watch._write(lambda c, n=new, a=at: original_append(c, n, a))  # type: ignore[misc]
+            await watch._write(lambda c, n=new, a=at: original_append(c, n, a))  # type: ignore[misc]  # mypy cannot infer such a lambda
         waiting.clear()
 
     with (

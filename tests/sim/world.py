@@ -201,8 +201,8 @@ class World:
 
     async def _risk(self, act: Callable[[], Awaitable[Any]]) -> None:
         """Do something that may be cut off at any statement."""
-        if self.chance.randrange(5) == 0:
-            self._fuse = self.chance.randrange(1, 60)
+        if self.chance.randrange(4) == 0:
+            self._fuse = self.chance.randrange(1, self.chance.choice([20, 80, 240]))
         try:
             await act()
         except CounterfoilError:

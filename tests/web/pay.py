@@ -144,6 +144,8 @@ class Listener:
 
     async def _send(self, message: dict[str, Any]) -> None:
         self._messages.put_nowait(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._gone.set()
 
     async def start(self) -> None:
         """Connect, and read the head of the answer."""

@@ -63,7 +63,7 @@ async def test_every_endpoint_lets_in_the_keys_it_should(
         assert answer.status_code == 200
     elif kind not in set(Scope):
         assert answer.status_code == 401
-        code = "missing_key" if kind in ("none",) else "bad_key"
+        code = "missing_key" if kind == "none" else "bad_key"
         assert answer.json()["error"]["code"] == code
         assert answer.headers["WWW-Authenticate"] == "Bearer"
     elif Scope(kind).includes(endpoint.scope):
@@ -92,7 +92,8 @@ async def test_a_key_in_the_query_opens_nothing(small_world: World) -> None:
 async def test_the_twenty_first_failure_in_a_minute_is_told_to_wait(
     small_world: World, key: str | None
 ) -> None:
-    header = {} if key is None else {"Authorization": (key or " ").encode("latin-1")}
+    value = (key or " ").encode("latin-1")
+    header = [] if key is None else [(b"Authorization", value)]
     for _ in range(20):
         answer = await small_world.client.get("/api/invoices", headers=header)
         assert answer.status_code == 401

@@ -8,7 +8,7 @@ import pytest
 
 from counterfoil.core.access import Scope
 from counterfoil.core.ports import Mode
-from counterfoil.services import merchants, quotes
+from counterfoil.services import quotes
 from counterfoil.web.endpoints import Endpoint
 from counterfoil.web.openapi import document
 from counterfoil.web.table import ENDPOINTS

@@ -119,7 +119,8 @@ class World:
             totals = (sa.select(sa.func.count()).select_from(table) for table in tables)
             return tuple(connection.execute(total).scalar_one() for total in totals)
 
-        return await self.store.read(count)
+        found: tuple[int, ...] = await self.store.read(count)
+        return found
 
     async def see_litecoin(self, trouble: str | None = None) -> None:
         """Write down that the watcher has looked at Litecoin, without a node."""
@@ -164,8 +165,10 @@ async def _cut_keys(world: World, name: str) -> None:
     await world.store.write(write)
 
 
-async def open_world(database: Database, clock: FakeClock, **options: Any) -> World:
-    """Start a server whose chains have been looked at."""
+async def open_world(
+    database: Database, clock: FakeClock, *, is_fresh: bool = False, **options: Any
+) -> World:
+    """Start a server whose chains have been looked at, unless it is a fresh one."""
     store: Any = Switch(database)
     entropy = FakeEntropy()
     chains = (
@@ -192,7 +195,8 @@ async def open_world(database: Database, clock: FakeClock, **options: Any) -> Wo
         world.merchants[name] = await merchants.create(context, name, "USD", clock.now())
         await _cut_keys(world, name)
     await watching.ensure_chains(context)
-    await rates.refresh(store, [FixedRates(PRICES)], clock.now())
-    await world.see_litecoin()
-    await world.look()
+    if not is_fresh:
+        await rates.refresh(store, [FixedRates(PRICES)], clock.now())
+        await world.see_litecoin()
+        await world.look()
     return world

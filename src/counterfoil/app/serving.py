@@ -86,7 +86,9 @@ def listen(settings: Settings) -> socket.socket:
             flags=socket.AI_PASSIVE,
         )
         family, *_, address = found[0]
-        return socket.create_server(address, family=family, backlog=_BACKLOG)
+        # "::" means every address of the machine, those of IPv4 too.
+        is_any = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=is_any)
     except OSError as error:
         # A failed look-up of the host has no number that the system knows.
         is_ours = error.errno is not None and error.errno > 0

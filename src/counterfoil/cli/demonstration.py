@@ -88,15 +88,15 @@ async def run(folder: Path | None, port: int | None) -> None:
     """Show it; with a folder, go on serving until SIGTERM or Ctrl-C. Raises CounterfoilError."""
     logs.configure("auto", "warning", is_for_good=True)
     with ExitStack() as stack:
-        temporary = None
+        is_once = folder is None
         if folder is None:
             temporary = tempfile.TemporaryDirectory(prefix="counterfoil-demo-")
-            stack.enter_context(temporary)
-        settings, listener = _listen(folder or Path(temporary.name if temporary else ""), port)
+            folder = Path(stack.enter_context(temporary))
+        settings, listener = _listen(folder, port)
         stack.enter_context(listener)
         stack.enter_context(serving.serving_alone(settings))
         stopped = serving.stop_signal()
-        showing = asyncio.create_task(_show(settings, listener, is_once=folder is None))
+        showing = asyncio.create_task(_show(settings, listener, is_once=is_once))
         stopping = asyncio.create_task(stopped.wait())
         await asyncio.wait({showing, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -140,8 +140,11 @@ async def _show(settings: Settings, listener: socket.socket, *, is_once: bool) -
         client = await stack.enter_async_context(
             httpx2.AsyncClient(base_url=url, trust_env=False, timeout=_REQUEST_TIMEOUT_S)
         )
-        shop = _Shop(here, client, receiver, key, secret)
-        await shop.show()
+        shop = Shop(here, client, receiver, key, secret)
+        try:
+            await shop.show()
+        except httpx2.HTTPError as error:
+            raise DemoError(f"a request was not answered ({type(error).__name__})") from error
         _sum_up(settings, shop, is_once=is_once)
         if not is_once:
             receiver.on_event = lambda body: typer.echo(f"webhook: {body.decode()}")
@@ -171,7 +174,7 @@ async def _set_up(here: parts.Installation, receiver_url: str) -> tuple[str, str
 
 
 @dataclass(slots=True)
-class _Shop:
+class Shop:
     """What a shop does, step by step; raises DemoError where it does not get what it should."""
 
     here: parts.Installation
@@ -204,7 +207,7 @@ class _Shop:
             raise DemoError("no webhook has told of the payment")
         headers, body = found
         typer.echo(body.decode())
-        self._verify(headers, body)
+        self.verify(headers, body)
         typer.echo("signature verified (HMAC-SHA512 of the body), and Standard Webhooks, too")
 
     async def _request(self, method: str, path: str, body: str | None = None) -> Any:
@@ -243,7 +246,7 @@ class _Shop:
             await self.here.clock.sleep(_LOOK_EVERY_S)
         return found
 
-    def _verify(self, headers: Mapping[str, str], body: bytes) -> None:
+    def verify(self, headers: Mapping[str, str], body: bytes) -> None:
         """Check both signatures, as the documentation tells shops to."""
         expected = signing.sign_body(self.secret, body)
         if not hmac.compare_digest(headers.get("signature", ""), expected):
@@ -259,9 +262,9 @@ def _title(text: str) -> None:
     typer.echo("\n" + typer.style(text, bold=True))
 
 
-def _sum_up(settings: Settings, shop: _Shop, *, is_once: bool) -> None:
+def _sum_up(settings: Settings, shop: Shop, *, is_once: bool) -> None:
     """Print what there is to try, and how."""
-    url, command = parts.base_url(settings), _command()
+    url, program = parts.base_url(settings), command()
     again = json.dumps(BODY | {"memo": "Mine"})
     _title("All of it works. Yours to try:")
     rows = {
@@ -275,14 +278,14 @@ def _sum_up(settings: Settings, shop: _Shop, *, is_once: bool) -> None:
     curl = f"curl {url}/api/invoice -H 'Authorization: {shop.key}' -d {shlex.quote(again)}"
     typer.echo(f"\nNext, in another terminal:\n  {curl}")
     if is_once:
-        typer.echo(f"\nThis server ends now. `{command} demo` keeps one running.")
+        typer.echo(f"\nThis server ends now. `{program} demo` keeps one running.")
         return
     typer.echo("and open its pay_url, or pay it in one of these ways (exact, under, late, ...):")
-    typer.echo(f"  {command} --data {shlex.quote(str(settings.data))} pay ID --outcome over")
+    typer.echo(f"  {program} --data {shlex.quote(str(settings.data))} pay ID --outcome over")
     typer.echo("\nServing until Ctrl-C; webhooks are printed here as they come.")
 
 
-def _command() -> str:
+def command() -> str:
     """Return how this program was called, as it can be called again."""
     name = Path(sys.argv[0]).name
     found = shutil.which(name)

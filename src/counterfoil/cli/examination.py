@@ -195,7 +195,8 @@ class _Examination:
             return Finding(PROBLEM, chain.name, text)
         self._newest_block_at = max(head.mined_at, self._newest_block_at or 0)
         if not head.is_synced:
-            text = f"The node is still syncing, at block {head.height}. Wait until it is done."
+            hint = "" if chain.block_interval_s else " On regtest, mine a block."
+            text = f"The node is still syncing, at block {head.height}. Wait for it.{hint}"
             return Finding(PROBLEM, chain.name, text)
         age_s = (self.clock.now() - head.mined_at) // 1_000
         if chain.block_interval_s and age_s > chain.block_interval_s * _TIP_AGE_INTERVALS:

@@ -62,14 +62,14 @@ def rate_of(base: str, currency: str, market: Market, now: int) -> Rate | None:
     two agreeing sources; where they do not list it, it goes through USD or EUR, the second leg
     being a fiat price for which a single source is enough (the sources say which).
     """
-    direct = _agreed((base, currency), market, now, least=AGREEING_SOURCES_LEAST)
+    direct = agreed((base, currency), market, now, least=AGREEING_SOURCES_LEAST)
     if direct is not None:
         return direct
     for anchor in ANCHORS:
         if anchor == currency:
             continue
-        coin = _agreed((base, anchor), market, now, least=AGREEING_SOURCES_LEAST)
-        fiat = _agreed((anchor, currency), market, now, least=1)
+        coin = agreed((base, anchor), market, now, least=AGREEING_SOURCES_LEAST)
+        fiat = agreed((anchor, currency), market, now, least=1)
         if coin is not None and fiat is not None:
             price = money.EXACT.multiply(coin.price, fiat.price)
             sources = tuple(dict.fromkeys(coin.sources + fiat.sources))
@@ -80,7 +80,7 @@ def rate_of(base: str, currency: str, market: Market, now: int) -> Rate | None:
     return None
 
 
-def _agreed(pair: Pair, market: Market, now: int, least: int) -> Rate | None:
+def agreed(pair: Pair, market: Market, now: int, *, least: int) -> Rate | None:
     """Return the median of the sources that agree, where there are at least `least`."""
     ticks = market.ticks.get(pair, ())
     fixed = [tick for tick in ticks if tick.source == FIXED_SOURCE]

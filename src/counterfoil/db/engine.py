@@ -6,6 +6,7 @@ two it talks to, but for a handful of statements that ask `connection.dialect.na
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -75,11 +76,11 @@ class Bell:
 
     async def wait(self, timeout_s: float) -> None:
         """Return when the bell was rung since the last wait, or after `timeout_s`."""
-        try:
-            await asyncio.wait_for(self._event.wait(), timeout_s)
-        except TimeoutError:
-            return
-        self._event.clear()
+        # Not `wait_for`: in Python 3.11 it loses a cancellation that comes together with the bell.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+            self._event.clear()
 
 
 def open_database(url: str) -> Database:
@@ -102,7 +103,10 @@ def open_database(url: str) -> Database:
 
 def unavailable() -> UnavailableError:
     """Return what a client is told when a commit did not come through."""
-    message = "The database did not answer. Nothing was stored; send the same request again."
+    message = (
+        "The database did not answer, so nobody knows whether this was stored. Send it again; "
+        "with an Idempotency-Key nothing is made twice."
+    )
     return UnavailableError("database_unavailable", message)
 
 

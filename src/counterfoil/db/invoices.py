@@ -221,9 +221,7 @@ def list_page(
         # A per cent sign in what is looked for is a per cent sign.
         escaped = wanted.text.replace("/", "//").replace("%", "/%").replace("_", "/_")
         pattern = sa.func.lower(f"%{escaped}%")
-        conditions.append(
-            sa.or_(*(sa.func.lower(c).like(pattern, escape="/") for c in columns))
-        )
+        conditions.append(sa.or_(*(sa.func.lower(c).like(pattern, escape="/") for c in columns)))
     if wanted.created_from is not None:
         conditions.append(invoice.c.created_at >= wanted.created_from)
     if wanted.created_to is not None:
@@ -295,14 +293,9 @@ def list_due(connection: sa.Connection, now: int, after: int, limit: int) -> lis
 
 def mark_due_reassess(connection: sa.Connection, invoice_ids: Sequence[int], chain: str) -> None:
     """Note that invoices must be assessed before the chain's cursor moves on."""
-    known = set(
-        connection.execute(
-            sa.select(due_reassess.c.invoice_id).where(due_reassess.c.invoice_id.in_(invoice_ids))
-        ).scalars()
-    )
-    fresh = [{"invoice_id": i, "chain": chain} for i in sorted(set(invoice_ids)) if i not in known]
-    if fresh:
-        connection.execute(sa.insert(due_reassess), fresh)
+    rows = [{"chain": chain, "invoice_id": each} for each in sorted(set(invoice_ids))]
+    if rows:
+        connection.execute(upsert(connection, due_reassess).on_conflict_do_nothing(), rows)
 
 
 def list_due_reassess(connection: sa.Connection, chain: str, limit: int) -> list[int]:
@@ -316,9 +309,13 @@ def list_due_reassess(connection: sa.Connection, chain: str, limit: int) -> list
     return list(connection.execute(statement).scalars())
 
 
-def clear_due_reassess(connection: sa.Connection, invoice_id: int) -> None:
-    """Note that an invoice has been assessed."""
-    connection.execute(sa.delete(due_reassess).where(due_reassess.c.invoice_id == invoice_id))
+def clear_due_reassess(connection: sa.Connection, invoice_id: int, chain: str) -> None:
+    """Note that an invoice has been assessed with all that the chain has shown."""
+    connection.execute(
+        sa.delete(due_reassess).where(
+            due_reassess.c.chain == chain, due_reassess.c.invoice_id == invoice_id
+        )
+    )
 
 
 # --- idempotency keys --------------------------------------------------------------------------

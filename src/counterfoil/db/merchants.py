@@ -68,6 +68,13 @@ def get(connection: sa.Connection, merchant_id: int) -> Merchant:
     return _merchant(connection.execute(statement).mappings().one())
 
 
+def lock(connection: sa.Connection, merchant_id: int) -> Merchant:
+    """Return a merchant and keep everybody else from changing it until the transaction ends."""
+    statement = sa.select(merchant).where(merchant.c.id == merchant_id)
+    row = connection.execute(statement.with_for_update(key_share=True)).mappings().one()
+    return _merchant(row)
+
+
 def set_redirect_origins(
     connection: sa.Connection, merchant_id: int, origins: tuple[str, ...]
 ) -> None:
@@ -169,7 +176,11 @@ def revoke_key(connection: sa.Connection, merchant_id: int, key_id: int, now: in
 def save_last_used(connection: sa.Connection, used_at: Mapping[int, int]) -> None:
     """Record when keys were last used, for all that were used since the last time."""
     for key_id, at in sorted(used_at.items()):
-        connection.execute(sa.update(api_key).where(api_key.c.id == key_id).values(last_used_at=at))
+        # Another process may have seen it later than we did.
+        is_older = sa.or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < at)
+        connection.execute(
+            sa.update(api_key).where(api_key.c.id == key_id, is_older).values(last_used_at=at)
+        )
 
 
 # --- wallets -----------------------------------------------------------------------------------

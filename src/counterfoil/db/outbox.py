@@ -5,8 +5,9 @@ log is given under the merchant's row lock, so the log has no gaps and no order 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -190,16 +191,18 @@ def pause_channel(connection: sa.Connection, channel_id: int, reason: str, now: 
 
 def resume_channel(connection: sa.Connection, channel_id: int, now: int) -> int:
     """Send to a channel again, first what was parked, in order; return how many wait."""
+    # Deliveries before their channel, as where an attempt is recorded: two orders would deadlock.
+    waiting = connection.execute(
+        sa.update(delivery)
+        .where(delivery.c.channel_id == channel_id, delivery.c.state.in_((DUE, PARKED)))
+        .values(**_afresh(now))
+    ).rowcount
     connection.execute(
         sa.update(channel)
         .where(channel.c.id == channel_id)
         .values(paused_at=None, pause_reason=None, failing_since=None)
     )
-    return connection.execute(
-        sa.update(delivery)
-        .where(delivery.c.channel_id == channel_id, delivery.c.state.in_((DUE, PARKED)))
-        .values(state=DUE, attempts=0, first_at=None, next_at=now)
-    ).rowcount
+    return waiting
 
 
 # --- deliveries --------------------------------------------------------------------------------
@@ -221,14 +224,58 @@ class Delivery:
     secret: str
 
 
+def _afresh(now: int) -> dict[str, Any]:
+    """Return what makes a delivery due as if it had never been tried.
+
+    Whoever is just sending it has lost the claim: a late failure must not count against the new
+    beginning, nor a late success swallow what was asked for after it.
+    """
+    return {
+        "state": DUE,
+        "attempts": 0,
+        "first_at": None,
+        "next_at": now,
+        "lease_until": None,
+        "claim": delivery.c.claim + 1,
+    }
+
+
+def list_waiting_channels(
+    connection: sa.Connection, now: int, leases_at: int, busy: Collection[int], limit: int
+) -> list[int]:
+    """Return the channels for which something is due, the longest waiting first.
+
+    Channels in `busy` have as many deliveries on their way as they may and are passed over.
+    """
+    statement = (
+        sa.select(delivery.c.channel_id)
+        .join(channel, channel.c.id == delivery.c.channel_id)
+        .where(*_is_due(now, leases_at), delivery.c.channel_id.not_in(busy))
+        .group_by(delivery.c.channel_id)
+        .order_by(sa.func.min(delivery.c.next_at), delivery.c.channel_id)
+        .limit(limit)
+    )
+    return list(connection.execute(statement).scalars())
+
+
+def _is_due(now: int, leases_at: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions of what may be sent now, but for the order within an invoice."""
+    return (
+        delivery.c.state == DUE,
+        delivery.c.next_at <= now,
+        sa.or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= leases_at),
+        channel.c.paused_at.is_(None),
+    )
+
+
 def claim_due(
-    connection: sa.Connection, now: int, limit: int, busy: frozenset[int]
+    connection: sa.Connection, channel_id: int, now: int, leases_at: int, limit: int
 ) -> list[Delivery]:
-    """Claim deliveries that are due, for as long as a lease lasts.
+    """Claim a channel's deliveries that are due, for as long as a lease lasts.
 
     Order holds within an invoice: a delivery waits for every earlier one of its invoice to the
-    same channel that is not finished. Channels in `busy` have as many deliveries on their way as
-    they may and are passed over, so that one slow endpoint keeps nobody else waiting.
+    same channel that is not finished. `now` is the clock that retries are planned by, `leases_at`
+    the one that all processes share.
     """
     earlier = delivery.alias("earlier")
     is_first = ~sa.exists().where(
@@ -249,14 +296,7 @@ def claim_due(
         )
         .join(event, event.c.id == delivery.c.event_id)
         .join(channel, channel.c.id == delivery.c.channel_id)
-        .where(
-            delivery.c.state == DUE,
-            delivery.c.next_at <= now,
-            sa.or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= now),
-            channel.c.paused_at.is_(None),
-            delivery.c.channel_id.not_in(busy),
-            is_first,
-        )
+        .where(delivery.c.channel_id == channel_id, *_is_due(now, leases_at), is_first)
         .order_by(delivery.c.next_at, delivery.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True, of=delivery)
@@ -267,7 +307,7 @@ def claim_due(
             sa.update(delivery)
             .where(delivery.c.id == row["id"])
             .values(
-                lease_until=now + LEASE_MS,
+                lease_until=leases_at + LEASE_MS,
                 claim=row["claim"] + 1,
                 first_at=row["first_at"] if row["first_at"] is not None else now,
             )
@@ -396,15 +436,14 @@ def redeliver(
     found = connection.execute(statement).first()
     if found is None:
         return False
-    fresh = {"state": DUE, "attempts": 0, "first_at": None, "next_at": now, "lease_until": None}
+    afresh = _afresh(now)
     insert = upsert(connection, delivery).values(
         event_id=found.id,
         channel_id=channel_id,
         invoice_id=found.invoice_id or 0,
-        claim=0,
-        **fresh,
+        **afresh | {"claim": 0},
     )
     connection.execute(
-        insert.on_conflict_do_update(index_elements=["event_id", "channel_id"], set_=fresh)
+        insert.on_conflict_do_update(index_elements=["event_id", "channel_id"], set_=afresh)
     )
     return True

@@ -171,13 +171,12 @@ def insert_payment(
     transfer_id: int,
     quote_id: int,
     arrived_at: int,
-    arrival_rate: Decimal | None,
-    arrival_value: Fraction | None,
+    arrival: tuple[Decimal, Fraction] | None,
     depth_needed: int,
     now: int,
 ) -> None:
-    """Credit a transfer to an invoice."""
-    value = arrival_value
+    """Credit a transfer to an invoice; `arrival` is the rate then, and what it was worth."""
+    rate, value = arrival or (None, None)
     connection.execute(
         sa.insert(payment).values(
             invoice_id=invoice_id,
@@ -185,7 +184,7 @@ def insert_payment(
             quote_id=quote_id,
             created_at=now,
             arrived_at=arrived_at,
-            arrival_rate=None if arrival_rate is None else str(arrival_rate),
+            arrival_rate=None if rate is None else str(rate),
             arrival_value=None if value is None else f"{value.numerator}/{value.denominator}",
             depth_needed=depth_needed,
         )
@@ -263,9 +262,7 @@ def list_ripe(connection: sa.Connection, chain: str, height: int) -> set[int]:
             chain_transaction.c.chain == chain,
             sa.or_(
                 sa.and_(payment.c.final_at.is_(None), ripe_at <= height),
-                sa.and_(
-                    chain_transaction.c.block_height > height - DEPTH_MAX, ripe_at == height
-                ),
+                sa.and_(chain_transaction.c.block_height > height - DEPTH_MAX, ripe_at == height),
             ),
         )
     )

@@ -30,6 +30,7 @@ _RETRYABLE = {"40001", "40P01"}
 # the transaction, the server's means, and its operators.
 _NOT_NOW = {"08", "28", "3D", "40", "53", "57"}
 _RECONNECT_AFTER_S = 1.0
+_GRACE_S = 2.0
 
 _ARRAYS = ", ".join(f"${n}::{kind}" for n, kind in enumerate(INVOICE_ARRAYS, 1))
 _INSERT_INVOICES = (
@@ -37,7 +38,8 @@ _INSERT_INVOICES = (
     "ON CONFLICT DO NOTHING RETURNING id, share_token"
 )
 # What stands between us and a server: it is down, it refuses us, or it went away meanwhile.
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# The last of these is how the driver tells of a connection that breaks between two messages.
+_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # What is wrong with one row, and not with the others of its statement.
 _WRONG_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
@@ -63,7 +65,9 @@ class Postgres:
         self._lane: _InsertLane | None = None
         self._to_notify: set[str] = set()
         self._notified = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._inserting: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     async def _connect(self) -> asyncpg.Connection:
         return await asyncpg.connect(self._dsn)
@@ -87,10 +91,8 @@ class Postgres:
             )
             raise SettingsError("database_not_durable", message)
         self._lane = _InsertLane(self._dsn)
-        self._tasks = [
-            asyncio.create_task(self._lane.run(), name="postgres-insert"),
-            asyncio.create_task(self._listen(), name="postgres-listen"),
-        ]
+        self._inserting = asyncio.create_task(self._lane.run(), name="postgres-insert")
+        self._listening = asyncio.create_task(self._listen(), name="postgres-listen")
 
     async def is_ready(self) -> bool:
         """Tell whether a statement runs."""
@@ -152,14 +154,14 @@ class Postgres:
         self._notified.set()
 
     async def _listen(self) -> None:
-        """Hear the other processes' hints and send ours, reconnecting for ever."""
-        while True:
+        """Hear the other processes' hints and send ours, reconnecting until we close."""
+        while not self._closing.is_set():
             # What is lost without a connection are only hints: who waits also looks once a second.
             with suppress(*_LOST):
                 self._listener = await self._connect()
                 self._listener.add_termination_listener(lambda _: self._notified.set())
                 await self._listener.add_listener(_NOTIFY_CHANNEL, self._on_notify)
-                while not self._listener.is_closed():
+                while not (self._listener.is_closed() or self._closing.is_set()):
                     await self._notified.wait()
                     self._notified.clear()
                     topics, self._to_notify = self._to_notify, set()
@@ -167,9 +169,12 @@ class Postgres:
                         await self._listener.execute(
                             "SELECT pg_notify($1, $2)", _NOTIFY_CHANNEL, topic
                         )
-            if self._listener is not None:
-                self._listener.terminate()
-            await _pause(_RECONNECT_AFTER_S)
+            with suppress(*_LOST):
+                if self._listener is not None:
+                    await self._listener.close(timeout=_GRACE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RECONNECT_AFTER_S):
+                    await self._closing.wait()
 
     def _on_notify(
         self, connection: asyncpg.Connection, sender_pid: int, _channel: str, topic: str
@@ -184,11 +189,18 @@ class Postgres:
         lane, self._lane = self._lane, None
         if lane is not None:
             await lane.close()
-        for task in self._tasks:
+        self._closing.set()
+        self._notified.set()
+        # The listener ends by itself. Cancelled while it connects, it would leave an error behind
+        # that nobody asks for.
+        if self._listening is not None:
+            await asyncio.wait([self._listening], timeout=_GRACE_S)
+        tasks = [task for task in (self._inserting, self._listening) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._listener is not None:
-            await self._listener.close()
+            self._listener.terminate()
         await self._engine.dispose()
 
 
@@ -200,8 +212,9 @@ class _Row:
         self.share_token: str = row["share_token"]
         self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    def answer(self, invoice_id: int | None, error: Exception | None = None) -> None:
-        if self.future.cancelled():
+    def answer(self, invoice_id: int | None, error: BaseException | None = None) -> None:
+        """Answer, unless that has been done or nobody waits any more."""
+        if self.future.done():
             return
         if invoice_id is None:
             self.future.set_exception(error or unavailable())
@@ -228,8 +241,12 @@ class _InsertLane:
             batch = [await self._queue.get()]
             while len(batch) < _BATCH_MAX and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            await self._insert(batch)
-            for _ in batch:
+            # A task of its own keeps whatever it raises: a lane that died of it would let all who
+            # come later wait for ever.
+            attempt = asyncio.create_task(self._insert(batch))
+            await asyncio.wait([attempt])
+            for each in batch:
+                each.answer(None, attempt.exception())
                 self._queue.task_done()
 
     async def _insert(self, batch: list[_Row]) -> None:
@@ -244,6 +261,7 @@ class _InsertLane:
                     await self._insert([each])
             return
         except _LOST:
+            self._drop_connection()
             ids = {}
         for each in batch:
             each.answer(ids.get(each.share_token))
@@ -255,18 +273,16 @@ class _InsertLane:
         records = await self._connection.fetch(_INSERT_INVOICES, *columns)
         return {record["share_token"]: record["id"] for record in records}
 
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
     async def close(self) -> None:
         await self._queue.join()
         if self._connection is not None:
-            await self._connection.close()
-
-
-async def _pause(seconds: float) -> None:
-    """Wait a little; not `asyncio.sleep`, which only the composition root may hand out."""
-    try:
-        await asyncio.wait_for(asyncio.Event().wait(), seconds)
-    except TimeoutError:
-        return
+            with suppress(*_LOST):
+                await self._connection.close(timeout=_GRACE_S)
 
 
 def _sqlstate(error: BaseException) -> str | None:

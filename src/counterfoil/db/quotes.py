@@ -85,7 +85,7 @@ def claim_destination(
         .on_conflict_do_nothing()
     )
     found = find_destination(connection, wanted.key)
-    assert found is not None, "it was there or has just been inserted"  # noqa: S101
+    assert found is not None, "it was there or has just been inserted"  # noqa: S101  # a promise of our own
     return found if (found.merchant_id, found.kind) == (merchant_id, kind) else None
 
 
@@ -219,11 +219,20 @@ def lock_destination(connection: sa.Connection, destination_id: int) -> None:
     connection.execute(statement.with_for_update(key_share=True)).one()
 
 
-def hold_amount(connection: sa.Connection, destination_id: int, amount: str, quote_id: int) -> None:
+def hold_amount(
+    connection: sa.Connection, destination_id: int, amount: str, quote_id: int, now: int
+) -> None:
     """Reserve an amount for a quote: one that was free, or that an older quote of its invoice held.
 
-    The destination must be locked. Held anew, an amount is in no quarantine.
+    The destination must be locked. Held anew, an amount is in no quarantine. The older quote gives
+    it up: else it would claim it for ever, also when the amount has long been somebody else's.
     """
+    holder = (
+        sa.select(amount_hold.c.quote_id)
+        .where(amount_hold.c.destination_id == destination_id, amount_hold.c.amount == amount)
+        .scalar_subquery()
+    )
+    connection.execute(sa.update(quote).where(quote.c.id == holder).values(released_at=now))
     held = {"quote_id": quote_id, "watched_from_ms": None}
     connection.execute(
         upsert(connection, amount_hold)

@@ -8,25 +8,36 @@ import sqlalchemy as sa
 from counterfoil.core import quote
 from counterfoil.core.ports import Tick
 from counterfoil.db.schema import rate, rate_hour
+from counterfoil.db.sql import upsert
 
 _HOUR_MS = 3_600_000
 
 
 def save_ticks(connection: sa.Connection, source: str, ticks: Iterable[Tick]) -> None:
-    """Let a source's prices be these and no others."""
-    connection.execute(sa.delete(rate).where(rate.c.source == source))
-    rows = [
-        {
-            "source": tick.source,
+    """Let a source's prices be these and no others.
+
+    Two processes may do this at once, so rows are written over instead of being made anew.
+    """
+    rows = {
+        (tick.base, tick.currency): {
+            "source": source,
             "base": tick.base,
             "currency": tick.currency,
             "price": str(tick.price),
             "at": tick.at,
         }
         for tick in ticks
-    ]
+    }
+    pair = sa.tuple_(rate.c.base, rate.c.currency)
+    connection.execute(sa.delete(rate).where(rate.c.source == source, pair.not_in(list(rows))))
     if rows:
-        connection.execute(sa.insert(rate), rows)
+        insert = upsert(connection, rate)
+        told = {"price": insert.excluded.price, "at": insert.excluded.at}
+        keys = ["source", "base", "currency"]
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=keys, set_=told),
+            [rows[each] for each in sorted(rows)],
+        )
 
 
 def forget_sources_except(connection: sa.Connection, sources: Iterable[str]) -> None:
@@ -39,13 +50,12 @@ def widen_range(connection: sa.Connection, pair: quote.Pair, price: Decimal, now
     base, currency = pair
     hour = now // _HOUR_MS
     key = (rate_hour.c.base == base, rate_hour.c.currency == currency)
-    row = connection.execute(sa.select(rate_hour).where(*key, rate_hour.c.hour == hour)).first()
-    if row is None:
-        connection.execute(
-            sa.insert(rate_hour).values(
-                base=base, currency=currency, hour=hour, low=str(price), high=str(price)
-            )
-        )
+    values = {"base": base, "currency": currency, "hour": hour, "low": str(price)}
+    insert = upsert(connection, rate_hour).values(**values, high=str(price))
+    is_new = connection.execute(insert.on_conflict_do_nothing().returning(rate_hour.c.hour)).first()
+    statement = sa.select(rate_hour).where(*key, rate_hour.c.hour == hour)
+    row = connection.execute(statement.with_for_update()).one()
+    if is_new:
         oldest = (now - quote.WINDOW_MS) // _HOUR_MS
         connection.execute(sa.delete(rate_hour).where(*key, rate_hour.c.hour < oldest))
     elif not Decimal(row.low) <= price <= Decimal(row.high):

@@ -299,14 +299,15 @@ inbox = sa.Table(
     sa.Index(None, "merchant_id", "id"),
 )
 
-# Invoices whose facts have changed since they were last assessed.
+# Invoices whose facts have changed since they were last assessed. A row for each chain: what one
+# chain's watcher clears away must not be what another one has just noted.
 due_reassess = sa.Table(
     "due_reassess",
     metadata,
+    sa.Column("chain", sa.Text, primary_key=True),
     sa.Column(
         "invoice_id", _BIG, sa.ForeignKey("invoice.id"), primary_key=True, autoincrement=False
     ),
-    _text("chain"),
 )
 
 event = sa.Table(

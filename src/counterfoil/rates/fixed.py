@@ -1,4 +1,4 @@
-"""Prices that the operator fixes in the settings: for shops with a price of their own, and tests."""
+"""Prices that the operator fixes in the settings: a shop's own price, or a test's."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal

@@ -64,11 +64,12 @@ class Keyring:
 
     async def save_last_used(self) -> None:
         """Write when keys were last used: once for many requests."""
-        used_at, self._used_at = self._used_at, {}
-        if used_at:
-            await self._store.write(
-                lambda connection: merchants.save_last_used(connection, used_at)
-            )
+        used_at = dict(self._used_at)
+        if not used_at:
+            return
+        await self._store.write(lambda connection: merchants.save_last_used(connection, used_at))
+        # What was used meanwhile, or could not be written, is written the next time.
+        self._used_at = {key: at for key, at in self._used_at.items() if at != used_at.get(key)}
 
 
 def require(principal: Principal, scope: Scope) -> None:

@@ -88,10 +88,14 @@ async def allow_redirect(store: Store, merchant: Merchant, origin: str) -> None:
     if scheme != "https" or not host or not set(host).isdisjoint("/?#@ "):
         message = "An origin is https:// and a host, such as https://shop.example."
         raise InvalidError(Problem("origin", "invalid_origin", message))
-    origins = tuple(dict.fromkeys((*merchant.redirect_origins, origin.lower())))
-    await store.write(
-        lambda connection: merchants.set_redirect_origins(connection, merchant.id, origins)
-    )
+
+    def write(connection: Connection) -> None:
+        # Read again under a lock: another origin may have been added meanwhile.
+        known = merchants.lock(connection, merchant.id).redirect_origins
+        origins = tuple(dict.fromkeys((*known, origin.lower())))
+        merchants.set_redirect_origins(connection, merchant.id, origins)
+
+    await store.write(write)
 
 
 # --- wallets -----------------------------------------------------------------------------------
@@ -135,6 +139,8 @@ async def add_wallet(
         shown = [value]
 
     def write(connection: Connection) -> int | None:
+        # Two that come at once would both find that there is none.
+        merchants.lock(connection, merchant_id)
         known = merchants.list_wallets(connection, merchant_id)
         if any(wallet.method == method.id for wallet in known):
             message = f"This merchant has a {method.id} wallet already."

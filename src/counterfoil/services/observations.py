@@ -42,9 +42,10 @@ def _look(connection: Connection, context: Context, chain: Chain, now: int) -> _
     return _Look(connection, context, chain, now, state.watched_at)
 
 
-def start(connection: Connection, chain: Chain, block: Block) -> None:
-    """Begin to watch a chain at a block; what it holds is history and never credited."""
-    loops.add_header(connection, chain.name, block)
+def start(connection: Connection, chain: Chain, blocks: Iterable[Block]) -> None:
+    """Begin to watch a chain after some blocks; what they hold is history and never credited."""
+    for block in blocks:
+        loops.add_header(connection, chain.name, block)
 
 
 def list_pending_txids(connection: Connection, chain: Chain) -> frozenset[str]:
@@ -210,8 +211,7 @@ def _match(
         transfer_id=transfer_id,
         quote_id=found.quote_id,
         arrived_at=arrived_at,
-        arrival_rate=rate.price if rate else None,
-        arrival_value=money.to_fiat(transfer.amount_atomic, rate.price, method.decimals)
+        arrival=(rate.price, money.to_fiat(transfer.amount_atomic, rate.price, method.decimals))
         if rate
         else None,
         depth_needed=look.chain.confirmations,

@@ -1,21 +1,38 @@
 """Telling: claiming what is due, and what follows from each attempt."""
 
+from collections.abc import Mapping
+
 from counterfoil.core import events, retry
 from counterfoil.core.ports import Answer, Attempt, Store
 from counterfoil.db import loops, outbox
 from counterfoil.db.engine import Connection
-from counterfoil.db.outbox import Delivery as Delivery
 
+# What `claim` returns.
+Delivery = outbox.Delivery
 # An endpoint at which every attempt has failed for this long is paused, and the merchant told.
 PAUSE_AFTER_MS = 3 * retry.DAY_MS
 
 
-async def claim(store: Store, limit: int, busy: frozenset[int], now: int) -> list[Delivery]:
-    """Claim deliveries that are due, except those of channels in `busy`."""
+async def claim(
+    store: Store, now: int, *, limit: int, per_channel: int, sending: Mapping[int, int]
+) -> list[Delivery]:
+    """Claim deliveries that are due, at most `limit`.
+
+    No channel gets more than `per_channel` at a time, those that the caller is `sending` to it
+    included: one slow endpoint keeps nobody else waiting.
+    """
+    rooms = {channel_id: per_channel - count for channel_id, count in sending.items()}
+    busy = [channel_id for channel_id, room in rooms.items() if room <= 0]
 
     def write(connection: Connection) -> list[Delivery]:
-        at = loops.database_now(connection, now)
-        return outbox.claim_due(connection, at, limit, busy)
+        leases_at = loops.database_now(connection, now)
+        claimed: list[Delivery] = []
+        for channel_id in outbox.list_waiting_channels(connection, now, leases_at, busy, limit):
+            room = min(rooms.get(channel_id, per_channel), limit - len(claimed))
+            if room <= 0:
+                break
+            claimed += outbox.claim_due(connection, channel_id, now, leases_at, room)
+        return claimed
 
     return await store.write(write)
 
@@ -81,9 +98,7 @@ async def resume(store: Store, channel_id: int, now: int) -> int:
 async def pause(store: Store, channel_id: int, now: int) -> None:
     """Stop sending to a channel; what happens meanwhile waits for it."""
     reason = "The merchant paused it."
-    await store.write(
-        lambda connection: outbox.pause_channel(connection, channel_id, reason, now)
-    )
+    await store.write(lambda connection: outbox.pause_channel(connection, channel_id, reason, now))
 
 
 async def list_sent(store: Store, channel_id: int, limit: int) -> list[outbox.Sent]:

@@ -37,9 +37,10 @@ def reassess(connection: Connection, context: Context, invoice_id: int, now: int
     paid_at = _paid_at(invoice, after, now)
     invoices.save_assessment(connection, invoice_id, saved, paid_at=paid_at, now=now)
     changed = replace(invoice, standing=saved, paid_at=paid_at)
-    _tell(connection, context, changed, before, assessment, credited, now)
     if after.seen != before.seen:
         replace_open_quotes(connection, context, changed, now)
+    # Last, since it takes the merchant's lock, for which all the merchant's other invoices wait.
+    _tell(connection, context, changed, before, assessment, credited, now)
     return True
 
 

@@ -22,7 +22,7 @@ from counterfoil.services import rates
 from counterfoil.services.context import Context
 
 _HOUR_MS = 3_600_000
-# A shared address is offered only while the chain is seen: longer than this without a look is blind.
+# A shared address is offered only while the chain is seen: so long without a look is blind.
 _BLIND_AFTER_MS = 60_000
 
 
@@ -132,7 +132,7 @@ def open_quote(
     )
     if place.is_shared:
         amount = money.format_coin(place.amount_atomic, method.decimals)
-        quotes.hold_amount(connection, place.destination_id, amount, quote_id)
+        quotes.hold_amount(connection, place.destination_id, amount, quote_id, now)
 
 
 def _find_place(

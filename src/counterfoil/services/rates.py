@@ -22,6 +22,15 @@ def rate_of(connection: Connection, method: Method, currency: str, now: int) -> 
     return quote.rate_of(method.symbol, currency, rates.get_market(connection, now), now)
 
 
+def _accepted(pair: quote.Pair, market: quote.Market, now: int) -> quote.Rate | None:
+    """Return the rate that a quote would use of a pair, as a coin's price or as a fiat leg."""
+    base, currency = pair
+    if base in quote.ANCHORS:
+        # One source is enough for a fiat leg, so its jumps need the guard the most.
+        return quote.agreed(pair, market, now, least=1)
+    return quote.rate_of(base, currency, market, now)
+
+
 async def last_good_at(store: Store) -> int | None:
     """Return when a source last gave a price, None where none ever has."""
     return await store.read(rates.last_good_at)
@@ -46,7 +55,7 @@ async def refresh(store: Store, sources: Sequence[RateSource], now: int) -> dict
             rates.save_ticks(connection, name, ticks)
         market = rates.get_market(connection, now)
         for pair in market.ticks:
-            accepted = quote.rate_of(*pair, market, now)
+            accepted = _accepted(pair, market, now)
             if accepted is not None and accepted.sources != (quote.FIXED_SOURCE,):
                 rates.widen_range(connection, pair, accepted.price, now)
 

@@ -1,4 +1,4 @@
-"""What time alone brings about: invoices that are due, amounts that come free, rows that are old."""
+"""What time alone brings about: invoices fall due, amounts come free, rows grow old."""
 
 from counterfoil.core import matching
 from counterfoil.db import invoices, quotes
@@ -22,7 +22,7 @@ async def assess_due(context: Context, now: int, after: int) -> int:
     changed = False
     for invoice_id in due:
         changed |= await context.store.write(
-            lambda c, i=invoice_id: reassess(c, context, i, now)  # type: ignore[misc]
+            lambda c, i=invoice_id: reassess(c, context, i, now)  # type: ignore[misc]  # mypy cannot infer such a lambda
         )
     if changed:
         context.store.wake("outbox")

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 _LEASE_RENEW_MS = 5_000
 _BLOCKS_PER_LOOK = 50
+# As deep as a reorg ever is on most chains, and few enough to be read at once.
+_HEADERS_AT_START = 10
 _REASSESS_BATCH = 200
 # A tip older than this many block intervals is a node that is stuck, or a chain that is halted.
 _TIP_AGE_INTERVALS = 10
@@ -42,7 +44,7 @@ class LeaseLostError(Exception):
 
 
 async def ensure_chains(context: Context) -> None:
-    """Make the rows of the enabled chains; raises NodeError where one was another network."""
+    """Make the rows of the enabled chains that have none."""
 
     def write(connection: Connection) -> None:
         for chain in context.methods.chains.values():
@@ -105,7 +107,7 @@ class Watch:
             if not due:
                 return
             for invoice_id in due:
-                await self._write(lambda c, i=invoice_id: self._reassess(c, i, now))  # type: ignore[misc]
+                await self._write(lambda c, i=invoice_id: self._reassess(c, i, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
             self.context.store.wake("outbox")
             self.context.store.wake("pages")
 
@@ -113,7 +115,7 @@ class Watch:
         if not reassess(connection, self.context, invoice_id, now):
             # The status is as it was, but what the page shows of the payments is not.
             invoices.touch(connection, invoice_id)
-        invoices.clear_due_reassess(connection, invoice_id)
+        invoices.clear_due_reassess(connection, invoice_id, self.chain.name)
 
     async def _hold_lease(self, now: int) -> bool:
         """Take the lease or keep it; False while another process holds it."""
@@ -192,7 +194,7 @@ class Watch:
                 await self._record_block(block, now)
             await self.drain(now)
             moved = await self._cursor()
-            assert moved is not None, "a cursor never vanishes"  # noqa: S101
+            assert moved is not None, "a cursor never vanishes"  # noqa: S101  # a promise of our own
             cursor = moved
         else:
             return True, None
@@ -215,14 +217,23 @@ class Watch:
         )
 
     async def _start(self, head: Head) -> loops.Cursor:
-        """Begin at the tip: what is below is history and never credited."""
-        block = await self.chain.block(head.hash)
-        if block is None:
+        """Begin at the tip: what it holds, and what is below, is history and never credited.
+
+        The headers below are kept for the way back: the very tip that we began at may be replaced.
+        """
+        tip = await self.chain.block(head.hash)
+        if tip is None:
             message = "The node does not know its own tip."
             raise NodeError(message)
-        await self._write(lambda connection: observations.start(connection, self.chain, block))
-        _log.info("chain_started", chain=self.chain.name, height=block.height)
-        return loops.Cursor(block.height, block.hash)
+        blocks = [tip]
+        while len(blocks) < _HEADERS_AT_START and blocks[0].height > 0:
+            below = await self.chain.block(blocks[0].parent)
+            if below is None:
+                break
+            blocks.insert(0, below)
+        await self._write(lambda connection: observations.start(connection, self.chain, blocks))
+        _log.info("chain_started", chain=self.chain.name, height=tip.height)
+        return loops.Cursor(tip.height, tip.hash)
 
     async def _next_block(self, cursor: loops.Cursor) -> Block | None:
         """Return the block after the cursor, if there is one that fits onto it."""
@@ -282,7 +293,10 @@ class Watch:
         oldest = await self.context.store.read(
             lambda connection: loops.get_oldest_height(connection, self.chain.name)
         )
-        if oldest is None or await self._header_hash(oldest) == await self.chain.block_hash(oldest):
+        if oldest is None:
+            return None
+        theirs = await self.chain.block_hash(oldest)
+        if theirs is None or theirs == await self._header_hash(oldest):
             return None
         return (
             f"The node's chain parts from ours below block {oldest}, the oldest that is kept "
@@ -293,12 +307,14 @@ class Watch:
         self, head: Head, cursor: loops.Cursor, now: int
     ) -> tuple[bool, str | None]:
         """Record what is unconfirmed; at the tip, that makes everything seen up to now."""
-        is_at_tip = (head.height, head.hash) == (cursor.height, cursor.hash)
         trouble = self._stale(head, now)
         pending = await self._pending()
         mempool = await self.chain.mempool(self._decoded, pending)
         is_idle = not mempool.fresh and pending <= mempool.txids
         if not is_idle or now - self._written_at >= _IDLE_WRITE_MS:
+            # Asked after the mempool: a block that came meanwhile may hold what has just left it.
+            tip = await self.chain.head()
+            is_at_tip = (tip.height, tip.hash) == (cursor.height, cursor.hash)
             await self._write(
                 lambda connection: observations.record_mempool(
                     connection,

@@ -117,7 +117,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     else:
         return document
     # A name that cannot be shown is not shown; any other is what whoever sent it must look for.
-    name = key if key.isprintable() and len(key) <= _NAME_LENGTH_MAX else None
+    name = key if key.isprintable() and 0 < len(key) <= _NAME_LENGTH_MAX else None
     message = f"The key {name or 'of an object'} stands twice in one object of the body."
     raise MalformedError("repeated_key", message, field=name)
 

@@ -272,13 +272,12 @@ class _Events:
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
         try:
             self._routes.count(scope)
-            token = _token(request.query_params.get("share_token"))
+            token = _token(Request(scope).query_params.get("share_token"))
             await self._routes.live.stream(scope, receive, send, token, address_of(scope))
         except (LimitedError, NotFoundError, UnavailableError) as error:
-            await self._routes.refusal(request, error)(scope, receive, send)
+            await self._routes.refusal(Request(scope), error)(scope, receive, send)
 
 
 def _not_found() -> NotFoundError:

@@ -134,7 +134,10 @@ ERRORS: dict[str, Error] = {
     ),
     "database_unavailable": (
         None,
-        "The database did not answer. Nothing was stored; send the same request again.",
+        (
+            "The database did not answer, so nobody knows whether this was stored. Send it again; "
+            "with an Idempotency-Key nothing is made twice."
+        ),
     ),
     "not_found": (None, "There is no such invoice."),
     "address_in_use": (

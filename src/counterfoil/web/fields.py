@@ -185,7 +185,7 @@ class Fields:
         if not text:
             return ""
         try:
-            return validate_email(text, check_deliverability=False).normalized
+            return validate_email(text, check_deliverability=False, strict=True).normalized
         except EmailNotValidError:
             message = f"{field} must be an e-mail address such as name@example.com."
             self.refuse(field, "invalid_email", message)

@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, QueryParams
@@ -34,6 +35,10 @@ _TRY_LATER_S = 30
 
 # An event without data would be no event; a comment would not be heard by the page.
 _BEAT = b"event: beat\ndata: 1\n\n"
+# The same list for all streams: a copy for each would be the largest part of it.
+_HEADERS = Headers(
+    HTML_HEADERS | {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+).raw
 _VERSION = re.compile(r"[0-9]{1,18}-[0-9a-f]{8}")
 
 Render = Callable[[View, int], str]
@@ -41,22 +46,27 @@ Render = Callable[[View, int], str]
 
 @dataclass(eq=False, slots=True)
 class _Stream:
-    """One browser that listens; `bell` rings when there is something for it."""
+    """One browser that listens: what it was sent last, and when it heard from us."""
 
-    bell: asyncio.Event = field(default_factory=asyncio.Event)
-    heard_at: int = 0
+    send: Send
+    sent: str
+    heard_at: int
+    # One message at a time; whoever is at it goes on until there is nothing left to say.
+    is_busy: bool = True
     is_beat_due: bool = False
-    is_over: bool = False
 
 
 @dataclass(eq=False, slots=True)
 class _Page:
-    """A page that is open somewhere: what it was made of, and what a stream sends of it."""
+    """A page that is open somewhere: what it was made of, and what a stream sends of it.
+
+    `frame` is kept for as long as somebody has not got it.
+    """
 
     share_token: str
     basis: Basis
     version: str
-    frame: bytes
+    frame: bytes = b""
     streams: set[_Stream] = field(default_factory=set)
 
 
@@ -81,6 +91,7 @@ class Live:
         self._per_address: Counter[str] = Counter()
         self._count = 0
         self._is_closed = False
+        self._sending: set[asyncio.Task[None]] = set()
 
     @property
     def count(self) -> int:
@@ -100,10 +111,7 @@ class Live:
         pages = list(self._pages.values())
         # First of all, so that a database that does not answer makes no page hang up.
         for page in pages:
-            for stream in page.streams:
-                if now - stream.heard_at >= _BEAT_AFTER_MS:
-                    stream.is_beat_due = True
-                    stream.bell.set()
+            self._beat(page, now)
         if pages:
             ids = {page.basis.invoice_id for page in pages}
             pulse = await checkout.take_pulse(self._context, ids, now)
@@ -113,22 +121,34 @@ class Live:
             for page in stale:
                 await self._renew(page)
 
-    async def _renew(self, page: _Page) -> None:
+    def _beat(self, page: _Page, now: int) -> None:
+        """Let streams beat that were silent for long, and forget what all have got."""
+        for stream in page.streams:
+            if now - stream.heard_at >= _BEAT_AFTER_MS:
+                stream.is_beat_due = True
+                self._push(page, stream)
+        if all(stream.sent == page.version and not stream.is_busy for stream in page.streams):
+            page.frame = b""
+
+    async def _renew(self, page: _Page, *, is_wanted: bool = False) -> None:
+        """Make a page anew, and bring it to who listens; `is_wanted` even if it is as it was."""
         now = self._clock.now()
         made = await checkout.look(self._context, page.share_token, now)
-        if made.basis.rev < page.basis.rev:
+        if made.basis.rev < page.basis.rev and not is_wanted:
             # Another look at the same page was faster.
             return
         page.basis = made.basis
-        if made.view.version != page.version:
+        if made.view.version != page.version or is_wanted:
             page.version, page.frame = made.view.version, self._frame(made, now)
             for stream in page.streams:
-                stream.bell.set()
+                self._push(page, stream)
 
     def _frame(self, made: Look, now: int) -> bytes:
         lines = self._render(made.view, now).splitlines()
         data = "".join(f"data: {line}\n" for line in lines)
         return f"id: {made.view.version}\nevent: main\n{data}\n".encode()
+
+    # --- streams ---
 
     async def stream(
         self, scope: Scope, receive: Receive, send: Send, share_token: str, address: str
@@ -147,8 +167,9 @@ class Live:
         self._count += 1
         self._per_address[address] += 1
         try:
-            page = await self._open(share_token, _known_version(scope))
-            await self._send(page, receive, send, _known_version(scope))
+            known = _known_version(scope)
+            page = await self._open(share_token, known)
+            await self._listen(page, _Stream(send, known, self._clock.now()), receive)
         finally:
             self._count -= 1
             self._per_address[address] -= 1
@@ -156,55 +177,62 @@ class Live:
                 del self._per_address[address]
 
     async def _open(self, share_token: str, known: str) -> _Page:
-        """Return the page, and see that it is not older than what the browser knows."""
+        """Return the page as it is now, where the browser knows another one."""
         page = self._pages.get(share_token)
-        if page is not None and page.version != known:
-            await self._renew(page)
         if page is None:
             now = self._clock.now()
             made = await checkout.look(self._context, share_token, now)
-            page = _Page(share_token, made.basis, made.view.version, self._frame(made, now))
+            page = _Page(share_token, made.basis, made.view.version)
+            if page.version != known:
+                page.frame = self._frame(made, now)
+        elif page.version != known:
+            await self._renew(page, is_wanted=True)
         # While the database answered, the last stream may have gone, or another one have come.
         return self._pages.setdefault(share_token, page)
 
-    async def _send(self, page: _Page, receive: Receive, send: Send, known: str) -> None:
-        stream = _Stream(heard_at=self._clock.now())
+    async def _listen(self, page: _Page, stream: _Stream, receive: Receive) -> None:
+        """Say hello, then wait for the browser to hang up; what changes is brought by `_push`."""
         page.streams.add(stream)
-        listener = asyncio.ensure_future(_until_gone(receive, stream))
         try:
-            headers = HTML_HEADERS | {
-                "Content-Type": "text/event-stream",
-                "X-Accel-Buffering": "no",
-            }
-            raw = Headers(headers).raw
-            await send({"type": "http.response.start", "status": 200, "headers": raw})
-            hello = f"retry: {_RECONNECT_MS}\nid: {known or page.version}\n".encode() + _BEAT
-            await send({"type": "http.response.body", "body": hello, "more_body": True})
-            sent = known
-            while not (stream.is_over or self._is_closed):
-                if page.version != sent:
-                    sent = page.version
-                    await send(
-                        {"type": "http.response.body", "body": page.frame, "more_body": True}
-                    )
-                elif stream.is_beat_due:
-                    await send({"type": "http.response.body", "body": _BEAT, "more_body": True})
-                stream.heard_at, stream.is_beat_due = self._clock.now(), False
-                await stream.bell.wait()
-                stream.bell.clear()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await stream.send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            hello = f"retry: {_RECONNECT_MS}\nid: {stream.sent or page.version}\n".encode() + _BEAT
+            await stream.send({"type": "http.response.body", "body": hello, "more_body": True})
+            await self._bring(page, stream)
+            while (await receive())["type"] != "http.disconnect":
+                pass
         finally:
-            listener.cancel()
             page.streams.discard(stream)
             if not page.streams and self._pages.get(page.share_token) is page:
                 del self._pages[page.share_token]
+
+    def _push(self, page: _Page, stream: _Stream) -> None:
+        """Bring a stream what is new, without waiting for slow ones."""
+        if not stream.is_busy:
+            stream.is_busy = True
+            task = asyncio.ensure_future(self._bring(page, stream))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _bring(self, page: _Page, stream: _Stream) -> None:
+        """Send what is new until nothing is; a browser that has hung up is not our trouble."""
+        body = "http.response.body"
+        with suppress(OSError):
+            while stream.sent != page.version or stream.is_beat_due:
+                # What is sent is also a sign of life.
+                message = _BEAT if stream.sent == page.version else page.frame
+                stream.sent, stream.is_beat_due = page.version, False
+                await stream.send({"type": body, "body": message, "more_body": True})
+                stream.heard_at = self._clock.now()
+            if self._is_closed:
+                await stream.send({"type": body, "body": b"", "more_body": False})
+        stream.is_busy = False
 
     def close(self) -> None:
         """End all streams, so that a server that shuts down need not wait for them."""
         self._is_closed = True
         for page in self._pages.values():
             for stream in page.streams:
-                stream.bell.set()
+                self._push(page, stream)
 
 
 def _known_version(scope: Scope) -> str:
@@ -212,11 +240,3 @@ def _known_version(scope: Scope) -> str:
     of_page = QueryParams(scope["query_string"]).get("version", "")
     known = Headers(scope=scope).get("last-event-id", of_page)
     return known if _VERSION.fullmatch(known) else ""
-
-
-async def _until_gone(receive: Receive, stream: _Stream) -> None:
-    """Notice that the browser has hung up, and end its stream."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    stream.is_over = True
-    stream.bell.set()

@@ -8,6 +8,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+import structlog
+
 from counterfoil.core.ports import Bell, Channel, Clock, Entropy, Message, Store
 from counterfoil.services import outbox
 from counterfoil.services.outbox import Delivery
@@ -19,6 +21,8 @@ _PER_CHANNEL_MAX = 4
 _JITTER_STEPS = 1_000
 # How long those that are on their way may take once the courier is told to stop.
 _FINISH_S = 3.0
+
+_log = structlog.get_logger("counterfoil.courier")
 
 
 class Courier:
@@ -38,8 +42,8 @@ class Courier:
         self._unseal = unseal
         self._clock = clock
         self._entropy = entropy
-        self._sending: set[asyncio.Task[None]] = set()
-        self._per_channel: Counter[int] = Counter()
+        # What is on its way, and to which channel.
+        self._sending: dict[asyncio.Task[None], int] = {}
 
     async def run(self, bell: Bell) -> None:
         """Deliver for ever; `bell` rings when there is something new in the outbox."""
@@ -53,21 +57,34 @@ class Courier:
                 await asyncio.wait(self._sending, timeout=_FINISH_S)
             for task in self._sending:
                 task.cancel()
+            await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def send_due(self) -> int:
         """Claim what is due and begin to send it; return how much was claimed."""
         room = _AT_ONCE_MAX - len(self._sending)
         if room <= 0:
             return 0
-        busy = {c for c, count in self._per_channel.items() if count >= _PER_CHANNEL_MAX}
-        now = self._clock.now()
-        claimed = await outbox.claim(self._store, room, frozenset(busy), now)
+        claimed = await outbox.claim(
+            self._store,
+            self._clock.now(),
+            limit=room,
+            per_channel=_PER_CHANNEL_MAX,
+            sending=Counter(self._sending.values()),
+        )
         for delivery in claimed:
-            self._per_channel[delivery.channel_id] += 1
             task = asyncio.create_task(self._deliver(delivery))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            self._sending[task] = delivery.channel_id
+            task.add_done_callback(self._ended)
         return len(claimed)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let go of a delivery; one that broke off is tried again when its lease has run out."""
+        del self._sending[task]
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("delivery_broke_off", exc_info=error)
+        # There is room now, and the next event of the same invoice has waited for this one.
+        self._store.wake("outbox")
 
     async def finish(self) -> None:
         """Return when nothing is on its way."""
@@ -75,18 +92,13 @@ class Courier:
             await asyncio.gather(*self._sending)
 
     async def _deliver(self, delivery: Delivery) -> None:
-        try:
-            message = Message(
-                event_id=str(delivery.event_id),
-                body=delivery.body,
-                target=delivery.target,
-                secret=self._unseal(delivery.secret),
-                sent_at=self._clock.now(),
-            )
-            made = await self._channels[delivery.kind].send(message)
-            jitter = self._entropy.below(_JITTER_STEPS)
-            await outbox.record(self._store, delivery, made, self._clock.now(), jitter)
-        finally:
-            self._per_channel[delivery.channel_id] -= 1
-            # The next event of the same invoice has waited for this one.
-            self._store.wake("outbox")
+        message = Message(
+            event_id=str(delivery.event_id),
+            body=delivery.body,
+            target=delivery.target,
+            secret=self._unseal(delivery.secret),
+            sent_at=self._clock.now(),
+        )
+        made = await self._channels[delivery.kind].send(message)
+        jitter = self._entropy.below(_JITTER_STEPS)
+        await outbox.record(self._store, delivery, made, self._clock.now(), jitter)

@@ -14,6 +14,8 @@ from counterfoil.core.ports import Clock
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+# A loop that ran for so long was well: what befalls it then is a new failure.
+_HEALTHY_AFTER_MS = 60_000
 
 _log = structlog.get_logger("counterfoil.workers")
 
@@ -37,10 +39,12 @@ class Supervisor:
     async def _keep(self, name: str, loop: Loop) -> None:
         pause_s = _FIRST_PAUSE_S
         while True:
+            begun_at = self._clock.now()
             try:
                 await loop()
-                pause_s = _FIRST_PAUSE_S
             except Exception:
+                if self._clock.now() - begun_at > _HEALTHY_AFTER_MS:
+                    pause_s = _FIRST_PAUSE_S
                 _log.exception("worker_failed", worker=name, retry_in_s=pause_s)
                 await self._clock.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

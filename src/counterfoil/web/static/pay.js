@@ -201,7 +201,10 @@ document.addEventListener("click", async (event) => {
 
 document.addEventListener("visibilitychange", wake);
 window.addEventListener("pageshow", (event) => event.persisted && wake());
-window.addEventListener("online", wake);
+window.addEventListener("online", () => {
+  hangUp();
+  wake();
+});
 window.addEventListener("offline", () => isReached(false));
 window.addEventListener("pagehide", hangUp);
 

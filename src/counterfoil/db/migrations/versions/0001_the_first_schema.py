@@ -351,17 +351,17 @@ def upgrade() -> None:
     )
     op.create_table(
         "due_reassess",
+        sa.Column("chain", sa.Text(), nullable=False),
         sa.Column(
             "invoice_id",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             autoincrement=False,
             nullable=False,
         ),
-        sa.Column("chain", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["invoice_id"], ["invoice.id"], name=op.f("fk_due_reassess_invoice_id")
         ),
-        sa.PrimaryKeyConstraint("invoice_id", name=op.f("pk_due_reassess")),
+        sa.PrimaryKeyConstraint("chain", "invoice_id", name=op.f("pk_due_reassess")),
     )
     op.create_table(
         "event",

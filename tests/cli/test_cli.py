@@ -3,94 +3,16 @@
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 from pathlib import Path
 
 import pytest
-import structlog
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from counterfoil.cli.program import app
 from counterfoil.core import access, signing
-from tests.house import ROOT
-from tests.test_app import KEY
-
-COUNTERFOIL = Path(sys.executable).parent / "counterfoil"
-# A node that nobody runs: the facts of a chain need none.
-LITECOIN = {
-    "COUNTERFOIL_CHAINS__LITECOIN__RPC": "http://user:hunter2@127.0.0.1:1",
-    "COUNTERFOIL_CHAINS__LITECOIN__NETWORK": "regtest",
-}
-VECTORS = ROOT / "tests" / "vectors" / "litecoin"
-
-
-class Program:
-    """The command line on a data folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment: dict[str, str] = {}
-
-    def run(self, *arguments: str) -> Result:
-        given = ["--data", str(self.folder), *arguments]
-        return CliRunner().invoke(app, given, env=dict(self.environment))
-
-    def __call__(self, *arguments: str) -> list[str]:
-        """Return the lines that a command which does what it should prints."""
-        done = self.run(*arguments)
-        assert done.exit_code == 0, done.stderr
-        return done.stdout.splitlines()
-
-    def refused(self, *arguments: str, code: int = 1) -> str:
-        """Return the sentence of a command that does not."""
-        done = self.run(*arguments)
-        assert done.exit_code == code, done.output
-        assert "Traceback" not in done.output
-        return done.stderr.removeprefix("Error: ").removesuffix("\n")
-
-
-@pytest.fixture
-def program(
-    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Program]:
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "data"
-    folder.mkdir()
-    shutil.copy(sqlite_template, folder / "counterfoil.db")
-    yield Program(folder)
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def receiver() -> Iterator[HTTPServer]:
-    """An endpoint in a thread: it keeps what it is sent in `.seen`, and answers with `.status`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            self.server.seen.append((dict(self.headers), body))  # type: ignore[attr-defined]  # ours
-            self.send_response(self.server.answer)  # type: ignore[attr-defined]  # ours
-            self.send_header("content-length", "2")
-            self.end_headers()
-            self.wfile.write(b"hm")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.seen = []  # type: ignore[attr-defined]  # as above
-        server.answer = 200  # type: ignore[attr-defined]  # as above
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
+from tests.cli.program import COUNTERFOIL, LITECOIN, VECTORS, Program
 
 # --- the program -------------------------------------------------------------------------------
 
@@ -332,131 +254,6 @@ def test_a_test_event_that_is_refused(program: Program, receiver: HTTPServer) ->
 def test_paying_what_is_not_there(program: Program) -> None:
     for invoice in ("1", "abc", "https://a.example/pay-invoice?share_token=abc"):
         assert program.refused("pay", invoice) == "There is no such invoice."
-
-
-# --- the doctor, migrate, secret-key ------------------------------------------------------------
-
-
-def examined(done: Result) -> dict[str, tuple[str, str]]:
-    """Return what the doctor says, by subject: the level and the sentence."""
-    lines = [re.split(r" {2,}", line, maxsplit=2) for line in done.stdout.splitlines()]
-    return {line[1]: (line[0], line[2]) for line in lines if len(line) == 3}
-
-
-def test_the_doctor_before_the_first_start(tmp_path: Path) -> None:
-    done = Program(tmp_path / "none").run("doctor")
-    assert done.exit_code == 0
-    found = examined(done)
-    assert found["database"][0] == "ok"
-    assert found["secret key"][1].startswith("There is none yet; the first start makes ")
-    assert found["public URL"][0] == "note"
-    assert not (tmp_path / "none").exists()
-
-
-def test_the_doctor_on_a_good_installation(program: Program) -> None:
-    program("key", "list")
-    program.environment = {"COUNTERFOIL_PUBLIC_URL": "https://pay.example"}
-    done = program.run("doctor")
-    assert done.exit_code == 0
-    assert done.stdout.endswith("\nNothing to mend.\n")
-    found = examined(done)
-    assert {level for level, _ in found.values()} == {"ok"}
-    assert list(found) == [
-        "settings",
-        "data",
-        "database",
-        "secret key",
-        "simulator",
-        "rates",
-        "public URL",
-        "clock",
-        "webhooks",
-    ]
-    assert found["settings"][1] == "COUNTERFOIL_PUBLIC_URL, --data"
-    assert found["secret key"][1].endswith("and opens this database.")
-
-
-def test_the_doctor_on_a_broken_setting(program: Program) -> None:
-    program.environment = {"COUNTERFOIL_PUBLIC_ULR": "x"}
-    done = program.run("doctor")
-    assert done.exit_code == 1
-    level, text = examined(done).pop("settings")
-    assert level == "problem"
-    assert text == (
-        "COUNTERFOIL_PUBLIC_ULR is not a setting. Did you mean COUNTERFOIL_PUBLIC_URL? "
-        "Nothing else can be looked at before that."
-    )
-    assert len(examined(done)) == 1
-
-
-def test_the_doctor_on_a_wrong_secret_key(program: Program) -> None:
-    program("key", "list")
-    program.environment = {"COUNTERFOIL_SECRET_KEY": KEY}
-    done = program.run("doctor")
-    assert done.exit_code == 1
-    assert done.stdout.endswith("\n1 to mend.\n")
-    level, text = examined(done)["secret key"]
-    assert level == "problem"
-    assert text.startswith("The secret key does not open this database.")
-    assert KEY not in done.output
-
-
-def test_the_doctor_on_a_missing_schema(program: Program, empty_postgres_url: str) -> None:
-    (program.folder / "counterfoil.db").unlink()
-    (program.folder / "counterfoil.db").touch()
-    level, text = examined(program.run("doctor"))["database"]
-    assert (level, "`counterfoil migrate`" in text) == ("note", True)
-    program.environment = {
-        "COUNTERFOIL_DATABASE": empty_postgres_url,
-        "COUNTERFOIL_SECRET_KEY": KEY,
-    }
-    done = program.run("doctor")
-    assert done.exit_code == 1
-    assert examined(done)["database"] == (
-        "problem",
-        "The database has no tables yet. Run `counterfoil migrate`, then start again.",
-    )
-    program("migrate")
-    found = examined(program.run("doctor"))
-    assert found["database"][0] == "ok"
-    assert found["clock"][1].startswith("PostgreSQL's clock is ")
-
-
-def test_the_doctor_without_a_database(program: Program) -> None:
-    program.environment = {"COUNTERFOIL_DATABASE": "postgresql://me:hunter2@127.0.0.1:1/shop"}
-    done = program.run("doctor")
-    assert done.exit_code == 1
-    found = examined(done)
-    assert found["database"][0] == "problem"
-    assert found["secret key"][0] == "problem"
-    assert found["webhooks"][0] == "ok"
-    assert "hunter2" not in done.output
-
-
-def test_the_doctor_on_a_node_that_is_away(program: Program) -> None:
-    program.environment = LITECOIN | {"COUNTERFOIL_PUBLIC_URL": "http://pay.example"}
-    done = program.run("doctor")
-    assert done.exit_code == 1
-    found = examined(done)
-    assert found["litecoin"][0] == "problem"
-    assert found["litecoin"][1].endswith(
-        "Look at the node, and at COUNTERFOIL_CHAINS__LITECOIN__RPC."
-    )
-    assert found["rates"] == (
-        "problem",
-        "There is no price of LTC. Set COUNTERFOIL_RATES__FIXED__LTC_USD, for example.",
-    )
-    assert found["public URL"][0] == "problem"
-    assert "hunter2" not in done.output
-    program.environment["COUNTERFOIL_RATES__FIXED__LTC_USD"] = "80.5"
-    assert examined(program.run("doctor"))["rates"] == ("ok", "1 LTC = 80.5 USD (fixed)")
-
-
-def test_the_doctor_on_an_allow_list_that_is_wrong(program: Program) -> None:
-    program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "http://a.example"}
-    assert examined(program.run("doctor"))["webhooks"][0] == "problem"
-    program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "10.0.0.5"}
-    assert "10.0.0.5" in examined(program.run("doctor"))["webhooks"][1]
 
 
 def test_migrating(tmp_path: Path) -> None:

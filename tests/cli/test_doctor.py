@@ -1,0 +1,131 @@
+"""`counterfoil doctor`: one line for each thing, and what to do where it is wrong."""
+
+import re
+from pathlib import Path
+
+from typer.testing import Result
+
+from tests.cli.program import LITECOIN, Program
+from tests.test_app import KEY
+
+
+def examined(done: Result) -> dict[str, tuple[str, str]]:
+    """Return what the doctor says, by subject: the level and the sentence."""
+    lines = [re.split(r" {2,}", line, maxsplit=2) for line in done.stdout.splitlines()]
+    return {line[1]: (line[0], line[2]) for line in lines if len(line) == 3}
+
+
+def test_the_doctor_before_the_first_start(tmp_path: Path) -> None:
+    done = Program(tmp_path / "none").run("doctor")
+    assert done.exit_code == 0
+    found = examined(done)
+    assert found["database"][0] == "ok"
+    assert found["secret key"][1].startswith("There is none yet; the first start makes ")
+    assert found["public URL"][0] == "note"
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_doctor_on_a_good_installation(program: Program) -> None:
+    program("key", "list")
+    program.environment = {"COUNTERFOIL_PUBLIC_URL": "https://pay.example"}
+    done = program.run("doctor")
+    assert done.exit_code == 0
+    assert done.stdout.endswith("\nNothing to mend.\n")
+    found = examined(done)
+    assert {level for level, _ in found.values()} == {"ok"}
+    assert list(found) == [
+        "settings",
+        "data",
+        "database",
+        "secret key",
+        "simulator",
+        "rates",
+        "public URL",
+        "clock",
+        "webhooks",
+    ]
+    assert found["settings"][1] == "COUNTERFOIL_PUBLIC_URL, --data"
+    assert found["secret key"][1].endswith("and opens this database.")
+
+
+def test_the_doctor_on_a_broken_setting(program: Program) -> None:
+    program.environment = {"COUNTERFOIL_PUBLIC_ULR": "x"}
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    level, text = examined(done).pop("settings")
+    assert level == "problem"
+    assert text == (
+        "COUNTERFOIL_PUBLIC_ULR is not a setting. Did you mean COUNTERFOIL_PUBLIC_URL? "
+        "Nothing else can be looked at before that."
+    )
+    assert len(examined(done)) == 1
+
+
+def test_the_doctor_on_a_wrong_secret_key(program: Program) -> None:
+    program("key", "list")
+    program.environment = {"COUNTERFOIL_SECRET_KEY": KEY}
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    assert done.stdout.endswith("\n1 to mend.\n")
+    level, text = examined(done)["secret key"]
+    assert level == "problem"
+    assert text.startswith("The secret key does not open this database.")
+    assert KEY not in done.output
+
+
+def test_the_doctor_on_a_missing_schema(program: Program, empty_postgres_url: str) -> None:
+    (program.folder / "counterfoil.db").unlink()
+    (program.folder / "counterfoil.db").touch()
+    level, text = examined(program.run("doctor"))["database"]
+    assert (level, "`counterfoil migrate`" in text) == ("note", True)
+    program.environment = {
+        "COUNTERFOIL_DATABASE": empty_postgres_url,
+        "COUNTERFOIL_SECRET_KEY": KEY,
+    }
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    assert examined(done)["database"] == (
+        "problem",
+        "The database has no tables yet. Run `counterfoil migrate`, then start again.",
+    )
+    program("migrate")
+    found = examined(program.run("doctor"))
+    assert found["database"][0] == "ok"
+    assert found["clock"][1].startswith("PostgreSQL's clock is ")
+
+
+def test_the_doctor_without_a_database(program: Program) -> None:
+    program.environment = {"COUNTERFOIL_DATABASE": "postgresql://me:hunter2@127.0.0.1:1/shop"}
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    found = examined(done)
+    assert found["database"][0] == "problem"
+    assert found["secret key"][0] == "problem"
+    assert found["webhooks"][0] == "ok"
+    assert "hunter2" not in done.output
+
+
+def test_the_doctor_on_a_node_that_is_away(program: Program) -> None:
+    program.environment = LITECOIN | {"COUNTERFOIL_PUBLIC_URL": "http://pay.example"}
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    found = examined(done)
+    assert found["litecoin"][0] == "problem"
+    assert found["litecoin"][1].endswith(
+        "Look at the node, and at COUNTERFOIL_CHAINS__LITECOIN__RPC."
+    )
+    assert found["rates"] == (
+        "problem",
+        "There is no price of LTC. Set COUNTERFOIL_RATES__FIXED__LTC_USD, for example.",
+    )
+    assert found["public URL"][0] == "problem"
+    assert "hunter2" not in done.output
+    program.environment["COUNTERFOIL_RATES__FIXED__LTC_USD"] = "80.5"
+    assert examined(program.run("doctor"))["rates"] == ("ok", "1 LTC = 80.5 USD (fixed)")
+
+
+def test_the_doctor_on_an_allow_list_that_is_wrong(program: Program) -> None:
+    program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "http://a.example"}
+    assert examined(program.run("doctor"))["webhooks"][0] == "problem"
+    program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "10.0.0.5"}
+    assert "10.0.0.5" in examined(program.run("doctor"))["webhooks"][1]

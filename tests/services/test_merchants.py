@@ -1,0 +1,133 @@
+"""Merchants, their wallets and their channels, on both databases."""
+
+import asyncio
+
+import pytest
+
+from counterfoil.channels.webhook import WebhookChannel
+from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError
+from counterfoil.core.events import DEFAULT_EVENTS
+from counterfoil.core.ports import Mode
+from counterfoil.core.signing import SECRET_PREFIX
+from counterfoil.db.engine import Database
+from counterfoil.db.vault import Vault, make_key
+from counterfoil.services import merchants
+from counterfoil.services.context import Context
+from tests.channels.receivers import guarded, opened
+from tests.conftest import FakeClock
+from tests.services.shop import Shop, open_shop
+from tests.sim.chain import COIN
+
+
+async def _context(store: Database) -> Context:
+    return (await open_shop(store, FakeClock(), wallet=None)).context
+
+
+async def test_the_first_merchant_is_made_once(database: Database, clock: FakeClock) -> None:
+    context = await _context(database)
+    await database.write(lambda c: c.exec_driver_sql("DELETE FROM merchant WHERE name = 'Shop'"))
+    await asyncio.gather(*(merchants.ensure_default(context, clock.now()) for _ in range(4)))
+    (made,) = await merchants.list_all(database)
+    assert made.name == merchants.DEFAULT_NAME
+    assert await merchants.list_wallets(database, made.id) == [], "the simulator's is not listed"
+    await merchants.ensure_default(context, clock.now())
+    assert len(await merchants.list_all(database)) == 1
+
+
+async def test_a_name_is_taken_once(database: Database, clock: FakeClock) -> None:
+    context = await _context(database)
+    made = await asyncio.gather(
+        *(merchants.create(context, "Twins", "eur", clock.now()) for _ in range(3)),
+        return_exceptions=True,
+    )
+    refused = [each for each in made if isinstance(each, ConflictError)]
+    assert [each.code for each in refused] == ["name_taken"] * 2
+    assert (await merchants.find(database, "Twins")).currency == "EUR"
+    for name in ("", " x", "x" * 101, "a\nb"):
+        with pytest.raises(InvalidError):
+            await merchants.create(context, name, "USD", clock.now())
+
+
+async def test_finding_a_merchant(database: Database, clock: FakeClock) -> None:
+    context = await _context(database)
+    assert (await merchants.find(database, None)).name == "Shop"
+    await merchants.create(context, "Second", "USD", clock.now())
+    with pytest.raises(NotFoundError, match="Shop, Second"):
+        await merchants.find(database, None)
+    with pytest.raises(NotFoundError, match="Shop, Second"):
+        await merchants.find(database, "Third")
+
+
+async def test_origins_that_are_added_at_once_are_all_kept(shop: Shop) -> None:
+    merchant = await merchants.find(shop.store, None)
+    origins = [f"https://{name}.example" for name in "abcd"]
+    await asyncio.gather(
+        *(merchants.allow_redirect(shop.store, merchant, origin) for origin in origins)
+    )
+    await merchants.allow_redirect(shop.store, merchant, "https://A.example")
+    kept = (await merchants.find(shop.store, None)).redirect_origins
+    assert sorted(kept) == origins
+    for bad in ("http://shop.example", "https://", "https://shop.example/path", "shop.example"):
+        with pytest.raises(InvalidError):
+            await merchants.allow_redirect(shop.store, merchant, bad)
+
+
+async def _add(shop: Shop, **value: str | None) -> merchants.AddedWallet:
+    given = {"xpub": None, "address": None} | value
+    return await merchants.add_wallet(
+        shop.context, shop.principal.merchant_id, "coin", now=shop.clock.now(), **given
+    )
+
+
+async def test_a_method_has_one_wallet_also_if_two_come_at_once(
+    database: Database, clock: FakeClock
+) -> None:
+    shop = await open_shop(database, clock, wallet=None)
+    made = await asyncio.gather(
+        *(_add(shop, xpub=f"xpub{n}") for n in range(2)),
+        *(_add(shop, address=f"w1place{n}") for n in range(2)),
+        return_exceptions=True,
+    )
+    refused = [each for each in made if isinstance(each, ConflictError)]
+    assert [each.code for each in refused] == ["wallet_exists"] * 3
+    (wallet,) = await merchants.list_wallets(database, shop.principal.merchant_id)
+    assert wallet.method == COIN.id
+
+
+async def test_one_extended_key_serves_one_merchant(shop: Shop) -> None:
+    other = await open_shop(shop.store, shop.clock, wallet=None, name="Other", chain=shop.chain)
+    with pytest.raises(ConflictError) as error:
+        await _add(other, xpub="xpub")
+    assert error.value.code == "wallet_in_use"
+
+
+async def test_the_owner_is_shown_addresses_to_compare(
+    database: Database, clock: FakeClock
+) -> None:
+    shop = await open_shop(database, clock, wallet=None)
+    added = await _add(shop, xpub="mine")
+    assert added.addresses == tuple(shop.chain.derive("mine", n).address for n in range(3))
+    # They are the first that payers see.
+    assert (await shop.quote(await shop.invoice())).address == added.addresses[0]
+
+
+async def test_a_channel_and_its_secret(shop: Shop) -> None:
+    vault = Vault(make_key())
+    who = shop.principal.merchant_id
+    async with opened(guarded("127.0.0.1")) as webhook:
+        assert isinstance(webhook, WebhookChannel)
+        channel_id, secret = await merchants.add_channel(
+            shop.context, vault, webhook, who, "http://127.0.0.1:9/x", DEFAULT_EVENTS, 1
+        )
+        with pytest.raises(InvalidError):
+            await merchants.add_channel(
+                shop.context, vault, webhook, who, "ftp://127.0.0.1", DEFAULT_EVENTS, 1
+            )
+    assert secret.startswith(SECRET_PREFIX)
+    (listed,) = await merchants.list_channels(shop.store, who)
+    assert listed == await merchants.find_channel(shop.store, who, channel_id)
+    assert (listed.events, listed.modes) == (frozenset(DEFAULT_EVENTS), frozenset(Mode))
+    assert secret not in listed.secret
+    assert vault.decrypt(listed.secret) == secret
+    with pytest.raises(NotFoundError):
+        await merchants.find_channel(shop.store, who + 1, channel_id)

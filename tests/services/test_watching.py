@@ -1,0 +1,366 @@
+"""Reading a chain: leases, reorgs, crashes and nodes that change their minds, on both databases."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from counterfoil.core.invoice import Status
+from counterfoil.core.ports import Block, Mempool
+from counterfoil.db import invoices, loops
+from counterfoil.db.engine import Database
+from counterfoil.db.invoices import Invoice
+from counterfoil.db.postgres import Postgres
+from counterfoil.db.schema import due_reassess, header, lease
+from counterfoil.services import watching
+from counterfoil.services.watching import LeaseLostError, Watch
+from tests.conftest import FakeClock
+from tests.services.shop import MINUTE, SECOND, Shop, open_shop
+from tests.sim.chain import WorldChain
+
+
+class CrashError(Exception):
+    """The process ends here."""
+
+
+def another(shop: Shop) -> Watch:
+    """Return another process's watch over the same chain."""
+    return Watch(shop.context, shop.chain, "another")
+
+
+async def end_lease(shop: Shop) -> None:
+    """Let the lease run out, whichever clock it is judged by."""
+    await shop.store.write(lambda c: c.execute(sa.update(lease).values(until=0)))
+
+
+async def cursor(shop: Shop) -> loops.Cursor:
+    found = await shop.store.read(lambda c: loops.get_cursor(c, shop.chain.name))
+    assert found is not None
+    return found
+
+
+async def trouble(shop: Shop) -> str | None:
+    (state,) = await watching.list_states(shop.context)
+    return state.trouble
+
+
+async def read_all(watch: Watch, now: int) -> None:
+    while await watch.look(now):
+        pass
+
+
+async def _confirming(shop: Shop) -> Invoice:
+    """Return an invoice whose payment waits for a block."""
+    await shop.listen()
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    assert await shop.status(invoice) is Status.CONFIRMING
+    return invoice
+
+
+# --- one writer --------------------------------------------------------------------------------
+
+
+async def test_a_second_process_waits_for_the_lease(shop: Shop) -> None:
+    second = another(shop)
+    shop.chain.mine()
+    assert await second.look(shop.clock.now()) is False
+    assert (await cursor(shop)).height == 0
+    await shop.watch.release()
+    await read_all(second, shop.clock.now())
+    assert (await cursor(shop)).height == 1
+
+
+async def test_a_lease_that_ran_out_is_taken_over(shop: Shop) -> None:
+    await end_lease(shop)
+    second = another(shop)
+    shop.chain.mine()
+    await read_all(second, shop.clock.now())
+    assert (await cursor(shop)).height == 1
+    # The first one comes back when the second has gone.
+    await second.release()
+    shop.chain.mine()
+    await shop.look(6)
+    assert (await cursor(shop)).height == 2
+
+
+async def test_who_slept_through_the_lease_records_nothing(shop: Shop) -> None:
+    invoice = await _confirming(shop)
+    await end_lease(shop)
+    second = another(shop)
+    shop.chain.mine(2)
+    await second.look(shop.clock.now())
+    assert await shop.status(invoice) is Status.PAID
+    # The first one still believes that it watches, and sees the same blocks and a new one.
+    shop.chain.mine()
+    with pytest.raises(LeaseLostError):
+        await shop.watch.look(shop.clock.now())
+    assert (await cursor(shop)).height == 2
+    assert await shop.watch.look(shop.clock.now()) is False
+    assert await shop.events(invoice) == ["payment_detected", "payment_confirmed"]
+
+
+async def test_what_one_chain_clears_another_has_still_to_do(shop: Shop) -> None:
+    """An invoice may be paid on two chains, whose watchers know nothing of each other."""
+    order = await shop.order()
+
+    def write(connection: sa.Connection) -> list[int]:
+        for chain in ("world", "other", "world"):
+            invoices.mark_due_reassess(connection, [order, order], chain)
+        invoices.clear_due_reassess(connection, order, "world")
+        return invoices.list_due_reassess(connection, "other", 10)
+
+    assert await shop.store.write(write) == [order]
+
+
+# --- reorgs ------------------------------------------------------------------------------------
+
+
+async def test_the_block_that_we_began_at_is_replaced(database: Database, clock: FakeClock) -> None:
+    chain = WorldChain()
+    chain.mine(20)
+    shop = await open_shop(database, clock, chain=chain)
+    assert (await cursor(shop)).height == 20
+    chain.reorg(3, keep=True)
+    await shop.look()
+    assert await cursor(shop) == loops.Cursor(21, chain.blocks[21].hash)
+    assert await trouble(shop) is None
+
+
+async def test_a_reorg_of_three_hundred_blocks(shop: Shop) -> None:
+    invoice = await _confirming(shop)
+    shop.chain.mine(300)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    shop.chain.reorg(300, keep=False)
+    await shop.look()
+    assert await shop.status(invoice) is Status.CONFIRMING
+    shop.chain.mine(2)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    assert (await cursor(shop)).height == 303
+
+
+async def test_a_reorg_below_what_is_kept_stops_and_tells(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "HEADERS_KEPT", 5)
+    invoice = await _confirming(shop)
+    shop.chain.mine(10)
+    await shop.look()
+    before, told = await cursor(shop), await shop.events()
+    was = list(shop.chain.blocks)
+    shop.chain.reorg(8, keep=False)
+    for _ in range(3):
+        await shop.look()
+    assert "parts from ours below block 6" in (await trouble(shop) or "")
+    assert await cursor(shop) == before
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.events() == told
+    # The operator has mended the node.
+    shop.chain.blocks = was
+    shop.chain.mine()
+    await shop.look()
+    assert await trouble(shop) is None
+    assert (await cursor(shop)).height == before.height + 1
+
+
+class FickleChain(WorldChain):
+    """A node that goes over to another branch, and back, while it is asked for blocks."""
+
+    other: list[Block] | None = None
+
+    async def block(self, block_hash: str) -> Block | None:
+        found = await super().block(block_hash)
+        if self.other is not None:
+            self.blocks, self.other = self.other, None
+        return found
+
+
+async def test_a_node_that_changes_its_mind_during_a_walk_back(
+    database: Database, clock: FakeClock
+) -> None:
+    chain = FickleChain()
+    shop = await open_shop(database, clock, chain=chain)
+    invoice = await _confirming(shop)
+    chain.mine(6)
+    await shop.look()
+    before, told = await cursor(shop), await shop.events()
+    kept = list(chain.blocks)
+    chain.reorg(5, keep=False)
+    # After the first block of the new branch the node is on the old one again.
+    chain.other = kept
+    await shop.look()
+    assert await cursor(shop) == before
+    assert await trouble(shop) is None
+    assert await shop.events() == told
+    assert await shop.status(invoice) is Status.PAID
+
+
+async def test_a_node_that_lies_behind_means_wait(shop: Shop) -> None:
+    invoice = await _confirming(shop)
+    shop.chain.mine(3)
+    await shop.look()
+    told = await shop.events()
+    shop.chain.lag = 2
+    await shop.look()
+    assert "behind" in (await trouble(shop) or "")
+    assert await shop.status(invoice) is Status.PAID
+    shop.chain.lag = 0
+    await shop.look()
+    assert await trouble(shop) is None
+    assert await shop.events() == told
+
+
+async def test_another_chain_is_not_read(shop: Shop) -> None:
+    shop.chain.configured_genesis = "0" * 64
+    shop.chain.is_away = True
+    await shop.look()
+    shop.chain.is_away = False
+    shop.chain.mine()
+    await shop.look()
+    assert "another chain" in (await trouble(shop) or "")
+    assert (await cursor(shop)).height == 0
+
+
+# --- what has been seen ------------------------------------------------------------------------
+
+
+class RacingChain(WorldChain):
+    """A node that finds a block just before it is asked for its mempool."""
+
+    is_racing = False
+
+    async def mempool(self, *asked: Any) -> Mempool:
+        if self.is_racing:
+            self.is_racing = False
+            self.mine()
+        return await super().mempool(*asked)
+
+
+async def test_a_block_that_comes_before_the_mempool_is_read(
+    database: Database, clock: FakeClock
+) -> None:
+    """The payment has left the mempool for a block: no look that saw neither may call it unpaid."""
+    chain = RacingChain()
+    shop = await open_shop(database, clock, chain=chain)
+    await shop.listen()
+    due_at = clock.now() + 10 * MINUTE
+    invoice = await shop.invoice(due_at=due_at)
+    quote = await shop.quote(invoice)
+    chain.pay(quote.address, quote.amount_atomic)
+    clock.at = due_at + SECOND
+    chain.is_racing = True
+    await shop.watch.look(clock.now())
+    await shop.tick()
+    assert await shop.status(invoice) is Status.UNPAID
+    chain.mine()
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.conditions(invoice) == []
+    assert await shop.events(invoice) == ["payment_detected", "payment_confirmed"]
+
+
+async def test_a_transaction_is_unknown_for_half_an_hour_before_it_is_gone(shop: Shop) -> None:
+    invoice = await _confirming(shop)
+    (payment,) = shop.chain.pool.values()
+    shop.chain.drop(payment)
+    shop.chain.node_up_s = 60
+    for _ in range(3):
+        await shop.look(20 * 60)
+    assert await shop.status(invoice) is Status.CONFIRMING, "a node that has just started"
+    shop.chain.receive(payment)
+    shop.chain.node_up_s = 100_000
+    await shop.look(10)
+    shop.chain.drop(payment)
+    await shop.look(10)
+    await shop.look(29 * 60)
+    assert await shop.status(invoice) is Status.CONFIRMING
+    await shop.look(2 * 60)
+    assert await shop.status(invoice) is Status.UNPAID
+    shop.chain.receive(payment)
+    await shop.look()
+    assert await shop.status(invoice) is Status.CONFIRMING
+
+
+# --- crashes -----------------------------------------------------------------------------------
+
+
+async def test_a_crash_between_facts_and_meaning_is_made_good(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoice = await _confirming(shop)
+
+    def crash(*_: Any) -> bool:
+        raise CrashError
+
+    shop.chain.mine(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(watching, "reassess", crash)
+        for _ in range(2):
+            with pytest.raises(CrashError):
+                await shop.look()
+    # The cursor waits until the list is empty.
+    assert (await cursor(shop)).height == 1
+    listed = sa.select(due_reassess.c.invoice_id)
+    assert await shop.store.read(lambda c: list(c.execute(listed).scalars())) == [invoice.id]
+    shop.watch = Watch(shop.context, shop.chain, shop.watch.holder)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.events(invoice) == ["payment_detected", "payment_confirmed"]
+    assert await shop.store.read(lambda c: list(c.execute(listed).scalars())) == []
+
+
+# --- two processes at once ---------------------------------------------------------------------
+
+
+async def _look_or_lose(watch: Watch, now: int) -> None:
+    try:
+        await watch.look(now)
+    except LeaseLostError:
+        return
+
+
+@pytest.mark.parametrize("part", range(2))
+async def test_two_watches_come_to_the_same_end_as_one(
+    part: int, postgres_url: str, clock: FakeClock
+) -> None:
+    """Ten worlds each, in which the lease runs out whenever it hurts."""
+    stores = [Postgres(postgres_url), Postgres(postgres_url)]
+    for store in stores:
+        await store.start()
+    shop = await open_shop(stores[0], clock)
+    await shop.listen()
+    other = watching.Context(
+        stores[1], shop.context.methods, frozenset({"USD"}), shop.context.entropy, "https://pay"
+    )
+    chance = random.Random(part)
+    watches = [Watch(shop.context, shop.chain, "one"), Watch(other, shop.chain, "two")]
+    for _ in range(10):
+        invoice = await shop.invoice()
+        quote = await shop.quote(invoice)
+        shop.chain.pay(quote.address, quote.amount_atomic)
+        for step in range(4):
+            now = clock.advance(SECOND)
+            looks = [_look_or_lose(watch, now) for watch in watches]
+            await asyncio.gather(*looks, *([end_lease(shop)] if chance.randrange(2) else []))
+            if step == 1:
+                shop.chain.mine()
+                shop.chain.reorg(1, keep=chance.randrange(2) == 0)
+        shop.chain.mine(3)
+        await end_lease(shop)
+        await shop.look(20)
+        assert await shop.status(invoice) is Status.PAID
+        told = [kind for kind in await shop.events(invoice) if kind != "payment_reversed"]
+        assert told[-1] == "payment_confirmed"
+        assert told == ["payment_detected", "payment_confirmed"]
+        await shop.watch.release()
+    statement = sa.select(header.c.height, header.c.hash).order_by(header.c.height)
+    kept = await shop.store.read(lambda c: c.execute(statement).all())
+    assert [tuple(row) for row in kept] == [(b.height, b.hash) for b in shop.chain.blocks]
+    for store in stores:
+        await store.close()
