@@ -200,4 +200,4 @@ async def test_a_closed_store_is_refused(database: Database) -> None:
 
 
 def test_the_error_of_a_lost_commit_says_what_to_do() -> None:
-    assert "send the same request again" in unavailable().message
+    assert "Send it again; with an Idempotency-Key" in unavailable().message

@@ -1,6 +1,8 @@
 """A shop on a small chain, for the tests of the services: real store, real services, real watch."""
 
+import asyncio
 import json
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -53,9 +55,9 @@ class Shop:
         await choose(self.context, made.share_token, COIN.id, self.clock.now())
         return await self.read(made.id)
 
-    async def order(self, **fields: Any) -> int:
+    async def order(self, amount: str = "25.00", **fields: Any) -> int:
         """Make an invoice that nobody has opened, and return its id."""
-        draft = Draft(Decimal("25.00"), "USD", **fields)
+        draft = Draft(Decimal(amount), "USD", **fields)
         return (await create(self.context, self.principal, draft, self.clock.now())).id
 
     async def tell(self, invoice_id: int, kind: EventType = EventType.DETECTED) -> EventID:
@@ -132,6 +134,13 @@ class Shop:
                 now=self.clock.now(),
             )
         )
+
+
+async def at_once(store: Store, *acts: Awaitable[Any]) -> list[Any]:
+    """Do things at the same time and return what became of each, errors included."""
+    # A connection that must first be made comes too late for the race.
+    await asyncio.gather(*(store.read(lambda c: c.execute(sa.text("SELECT 1"))) for _ in acts))
+    return await asyncio.gather(*acts, return_exceptions=True)
 
 
 async def open_shop(

@@ -1,6 +1,5 @@
 """Creation against what the database holds (twins, addresses, wallets), and cancelling."""
 
-import asyncio
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -20,13 +19,14 @@ from counterfoil.services.invoices import Created, Draft, cancel, create, earlie
 from counterfoil.services.merchants import add_wallet
 from counterfoil.services.quotes import choose
 from tests.conftest import FakeClock
-from tests.services.shop import MINUTE, Shop, open_shop
+from tests.services.shop import MINUTE, Shop, at_once, open_shop
 from tests.sim.chain import COIN
 
 DAY_MS = 24 * 60 * MINUTE
 
 
-async def make(shop: Shop, key: str | None = None, body: bytes = b"{}", **fields: Any) -> Created:
+async def make(shop: Shop, key: str | None = None, **fields: Any) -> Created:
+    body = fields.pop("body", b"{}")
     draft = Draft(Decimal("25.00"), "USD", **fields)
     return await create(shop.context, shop.principal, draft, shop.clock.now(), key, body)
 
@@ -69,15 +69,13 @@ async def give_wallet(shop: Shop, wallet: str) -> None:
 
 
 async def test_twins_at_once_make_one_invoice(shop: Shop) -> None:
-    made = await asyncio.gather(*(make(shop, "key") for _ in range(6)))
+    made = await at_once(shop.store, *(make(shop, "key") for _ in range(6)))
     assert len({(each.id, each.share_token, each.created_at) for each in made}) == 1
     assert await count(shop, invoice_table) == 1
 
 
 async def test_another_body_is_refused_also_at_once(shop: Shop) -> None:
-    made = await asyncio.gather(
-        make(shop, "key", b"1"), make(shop, "key", b"2"), return_exceptions=True
-    )
+    made = await at_once(shop.store, make(shop, "key", body=b"1"), make(shop, "key", body=b"2"))
     (conflict,) = [each for each in made if isinstance(each, ConflictError)]
     assert conflict.code == "idempotency_mismatch"
     assert await count(shop, invoice_table) == 1
@@ -105,7 +103,7 @@ async def test_a_key_is_kept_for_a_day_and_belongs_to_its_mode(shop: Shop) -> No
 
 
 async def test_an_address_belongs_to_the_first_merchant(shop: Shop) -> None:
-    given = {"wallet_address": "w1mine", "coin_symbol": "coin"}
+    given: dict[str, Any] = {"wallet_address": "w1mine", "coin_symbol": "coin"}
     await make(shop, **given)
     await make(shop, **given)
     other = await rival(shop)
@@ -119,10 +117,8 @@ async def test_an_address_belongs_to_the_first_merchant(shop: Shop) -> None:
 
 async def test_two_merchants_ask_for_one_address_at_once(shop: Shop) -> None:
     other = await rival(shop)
-    given = {"wallet_address": "w1both", "coin_symbol": "COIN"}
-    made = await asyncio.gather(
-        *(make(each, **given) for each in (shop, other, shop, other)), return_exceptions=True
-    )
+    given: dict[str, Any] = {"wallet_address": "w1both", "coin_symbol": "COIN"}
+    made = await at_once(shop.store, *(make(each, **given) for each in (shop, other, shop, other)))
     assert sum(isinstance(each, ConflictError) for each in made) == 2
     assert sum(isinstance(each, Created) for each in made) == 2
 
@@ -161,10 +157,10 @@ async def test_an_address_is_shared_or_shown_but_never_both(shop: Shop) -> None:
     for index in range(5):
         coming = shop.chain.derive("xpub", index).address
         order = (await make(shop)).share_token
-        _, claimed = await asyncio.gather(
+        _, claimed = await at_once(
+            shop.store,
             choose(shop.context, order, COIN.id, shop.clock.now()),
             make(shop, wallet_address=coming, coin_symbol="COIN"),
-            return_exceptions=True,
         )
         assert isinstance(claimed, ConflictError)
     kinds = sa.select(destination.c.kind)
@@ -259,8 +255,9 @@ async def test_money_that_was_seen_and_not_yet_assessed_stops_a_cancelling(shop:
 async def test_cancelling_twice_is_told_once(shop: Shop) -> None:
     await shop.listen()
     invoice = await shop.invoice()
-    await asyncio.gather(
-        *(cancel(shop.context, shop.principal, invoice.id, shop.clock.now()) for _ in range(4))
+    now = shop.clock.now()
+    await at_once(
+        shop.store, *(cancel(shop.context, shop.principal, invoice.id, now) for _ in range(4))
     )
     assert await shop.status(invoice) is Status.CANCELLED
     assert await shop.events(invoice) == ["invoice_cancelled"]

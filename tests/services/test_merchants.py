@@ -1,7 +1,5 @@
 """Merchants, their wallets and their channels, on both databases."""
 
-import asyncio
-
 import pytest
 
 from counterfoil.channels.webhook import WebhookChannel
@@ -15,7 +13,7 @@ from counterfoil.services import merchants
 from counterfoil.services.context import Context
 from tests.channels.receivers import guarded, opened
 from tests.conftest import FakeClock
-from tests.services.shop import Shop, open_shop
+from tests.services.shop import Shop, at_once, open_shop
 from tests.sim.chain import COIN
 
 
@@ -26,7 +24,8 @@ async def _context(store: Database) -> Context:
 async def test_the_first_merchant_is_made_once(database: Database, clock: FakeClock) -> None:
     context = await _context(database)
     await database.write(lambda c: c.exec_driver_sql("DELETE FROM merchant WHERE name = 'Shop'"))
-    await asyncio.gather(*(merchants.ensure_default(context, clock.now()) for _ in range(4)))
+    now = clock.now()
+    await at_once(database, *(merchants.ensure_default(context, now) for _ in range(4)))
     (made,) = await merchants.list_all(database)
     assert made.name == merchants.DEFAULT_NAME
     assert await merchants.list_wallets(database, made.id) == [], "the simulator's is not listed"
@@ -36,9 +35,8 @@ async def test_the_first_merchant_is_made_once(database: Database, clock: FakeCl
 
 async def test_a_name_is_taken_once(database: Database, clock: FakeClock) -> None:
     context = await _context(database)
-    made = await asyncio.gather(
-        *(merchants.create(context, "Twins", "eur", clock.now()) for _ in range(3)),
-        return_exceptions=True,
+    made = await at_once(
+        database, *(merchants.create(context, "Twins", "eur", clock.now()) for _ in range(3))
     )
     refused = [each for each in made if isinstance(each, ConflictError)]
     assert [each.code for each in refused] == ["name_taken"] * 2
@@ -61,8 +59,9 @@ async def test_finding_a_merchant(database: Database, clock: FakeClock) -> None:
 async def test_origins_that_are_added_at_once_are_all_kept(shop: Shop) -> None:
     merchant = await merchants.find(shop.store, None)
     origins = [f"https://{name}.example" for name in "abcd"]
-    await asyncio.gather(
-        *(merchants.allow_redirect(shop.store, merchant, origin) for origin in origins)
+    await at_once(
+        shop.store,
+        *(merchants.allow_redirect(shop.store, merchant, origin) for origin in origins),
     )
     await merchants.allow_redirect(shop.store, merchant, "https://A.example")
     kept = (await merchants.find(shop.store, None)).redirect_origins
@@ -83,10 +82,10 @@ async def test_a_method_has_one_wallet_also_if_two_come_at_once(
     database: Database, clock: FakeClock
 ) -> None:
     shop = await open_shop(database, clock, wallet=None)
-    made = await asyncio.gather(
+    made = await at_once(
+        database,
         *(_add(shop, xpub=f"xpub{n}") for n in range(2)),
         *(_add(shop, address=f"w1place{n}") for n in range(2)),
-        return_exceptions=True,
     )
     refused = [each for each in made if isinstance(each, ConflictError)]
     assert [each.code for each in refused] == ["wallet_exists"] * 3

@@ -1,7 +1,5 @@
 """Claiming deliveries and what follows from each attempt, on both databases."""
 
-import asyncio
-
 import sqlalchemy as sa
 
 from counterfoil.core import retry
@@ -12,7 +10,7 @@ from counterfoil.db import outbox as rows
 from counterfoil.db.schema import attempt, delivery, event
 from counterfoil.services import outbox
 from counterfoil.services.outbox import PAUSE_AFTER_MS, Delivery
-from tests.services.shop import MINUTE, SECOND, Shop, open_shop
+from tests.services.shop import MINUTE, SECOND, Shop, at_once, open_shop
 
 OK = Attempt(Answer.DELIVERED, 200, 3, "", None)
 LATER = Attempt(Answer.RETRY, 500, 3, "oops", None)
@@ -110,7 +108,8 @@ async def test_couriers_of_two_processes_never_take_the_same(shop: Shop) -> None
         await shop.listen()
     for _ in range(4):
         await shop.tell(await shop.order())
-    taken = [each for lot in await asyncio.gather(*(claim(shop) for _ in range(6))) for each in lot]
+    lots = await at_once(shop.store, *(claim(shop) for _ in range(6)))
+    taken = [each for lot in lots for each in lot]
     left = await claim(shop)
     ids = [each.id for each in taken + left]
     assert sorted(ids) == sorted(set(ids))
@@ -310,7 +309,7 @@ async def test_a_courier_that_slept_records_over_nobody(shop: Shop) -> None:
 
 async def test_the_log_has_no_gaps_however_many_write(shop: Shop) -> None:
     orders = [await shop.order() for _ in range(8)]
-    await asyncio.gather(*(shop.tell(order) for order in orders))
+    await at_once(shop.store, *(shop.tell(order) for order in orders))
     statement = sa.select(event.c.seq, event.c.at, event.c.number).order_by(event.c.seq)
     log = await shop.store.read(lambda c: c.execute(statement).all())
     assert [row.seq for row in log] == list(range(1, 9))

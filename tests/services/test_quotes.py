@@ -1,6 +1,5 @@
 """Amounts on a shared address, the locks of quotes, and what time brings about."""
 
-import asyncio
 from decimal import Decimal
 
 import pytest
@@ -16,7 +15,7 @@ from counterfoil.db.schema import invoice as invoice_table
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import rates, upkeep
 from counterfoil.services.quotes import choose
-from tests.services.shop import MINUTE, SECOND, Shop
+from tests.services.shop import MINUTE, SECOND, Shop, at_once
 from tests.sim.chain import COIN
 
 
@@ -88,9 +87,10 @@ async def test_five_amounts_and_no_more(stall: Shop) -> None:
 
 
 async def test_no_two_invoices_hold_one_amount(stall: Shop) -> None:
-    orders = [await stall.order() for _ in range(8)]
+    # So low a price leaves twenty amounts to choose from: without a lock two would meet.
+    orders = [await stall.order("0.02") for _ in range(8)]
     tokens = [(await stall.read(order)).share_token for order in orders]
-    await asyncio.gather(*(again(stall, token) for token in tokens))
+    await at_once(stall.store, *(again(stall, token) for token in tokens))
     quotes = [await stall.quote(await stall.read(order)) for order in orders]
     assert len({quote.amount_atomic for quote in quotes}) == len(orders)
 
@@ -108,12 +108,15 @@ async def test_a_new_quote_ends_the_lock_of_the_older_one(shop: Shop) -> None:
     assert (await shop.quotes(invoice))[0].lock_until == first.lock_until
 
 
-async def test_many_that_cannot_expire_keep_none_from_expiring(shop: Shop) -> None:
-    """The clock looks at 200 at a time, and goes on where it has stopped."""
+async def test_many_that_cannot_expire_keep_none_from_expiring(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock looks at so many at a time, and goes on where it has stopped."""
+    monkeypatch.setattr(upkeep, "_BATCH", 3)
     due_at = shop.clock.now() + 10 * MINUTE
-    blind = await shop.invoice(due_at=due_at)
+    blind = [await shop.invoice(due_at=due_at) for _ in range(4)]
     shop.chain.is_away = True
-    orders = await asyncio.gather(*(shop.order(due_at=due_at) for _ in range(203)))
+    orders = [await shop.order(due_at=due_at) for _ in range(3)]
     await shop.look(11 * 60)
     after, pages = 0, 0
     while True:
@@ -121,8 +124,8 @@ async def test_many_that_cannot_expire_keep_none_from_expiring(shop: Shop) -> No
         pages += 1
         if not after:
             break
-    assert pages == 2
-    assert await shop.status(blind) is Status.UNPAID
+    assert pages == 3
+    assert {await shop.status(each) for each in blind} == {Status.UNPAID}
     statement = sa.select(invoice_table.c.id).where(invoice_table.c.status == Status.EXPIRED.value)
     assert set(await shop.store.read(lambda c: c.execute(statement).scalars().all())) == set(orders)
 

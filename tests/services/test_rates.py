@@ -1,6 +1,5 @@
 """Asking the sources and keeping what they say, on both databases."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,6 +14,7 @@ from counterfoil.db.engine import Database
 from counterfoil.db.schema import rate
 from counterfoil.services import rates
 from tests.conftest import FakeClock
+from tests.services.shop import at_once
 from tests.sim.chain import COIN
 
 COIN_USD, COIN_CZK, USD_CZK = ("COIN", "USD"), ("COIN", "CZK"), ("USD", "CZK")
@@ -117,7 +117,8 @@ async def test_processes_that_refresh_at_once_do_not_fail(
     ]
     for _ in range(3):
         now = clock.advance(1_000)
-        await asyncio.gather(*(rates.refresh(database, sources, now) for _ in range(4)))
+        made = await at_once(database, *(rates.refresh(database, sources, now) for _ in range(4)))
+        assert made == [{}] * 4
     assert await price(database, "CZK", clock.now()) == Decimal(2_000)
 
 

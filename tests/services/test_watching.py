@@ -15,6 +15,7 @@ from counterfoil.db.invoices import Invoice
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import due_reassess, header, lease
 from counterfoil.services import watching
+from counterfoil.services.context import Context
 from counterfoil.services.watching import LeaseLostError, Watch
 from tests.conftest import FakeClock
 from tests.services.shop import MINUTE, SECOND, Shop, open_shop
@@ -335,7 +336,7 @@ async def test_two_watches_come_to_the_same_end_as_one(
         await store.start()
     shop = await open_shop(stores[0], clock)
     await shop.listen()
-    other = watching.Context(
+    other = Context(
         stores[1], shop.context.methods, frozenset({"USD"}), shop.context.entropy, "https://pay"
     )
     chance = random.Random(part)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from counterfoil.core.events import EventID
 from counterfoil.core.ports import Block
-from counterfoil.db import loops, outbox, payments
+from counterfoil.db import deliveries, loops, outbox, payments
 from counterfoil.db.schema import chain_transaction, delivery, payment, transfer
 from counterfoil.services import observations, watching
 
@@ -99,17 +99,17 @@ def height_only_cursor() -> Iterator[None]:
 @contextmanager
 def retry_dropped_at_restart() -> Iterator[None]:
     """A delivery is taken from the list when it is begun, not when it has been heard."""
-    original = outbox.claim_due
+    original = deliveries.claim_due
 
-    def claim(connection: Any, *arguments: Any) -> list[outbox.Delivery]:
+    def claim(connection: Any, *arguments: Any) -> list[deliveries.Delivery]:
         claimed = original(connection, *arguments)
         ids = [each.id for each in claimed]
         connection.execute(
-            sa.update(delivery).where(delivery.c.id.in_(ids)).values(state=outbox.DELIVERED)
+            sa.update(delivery).where(delivery.c.id.in_(ids)).values(state=deliveries.DELIVERED)
         )
         return claimed
 
-    with _replaced(outbox, "claim_due", claim):
+    with _replaced(deliveries, "claim_due", claim):
         yield
 
 

@@ -21,7 +21,7 @@ from counterfoil.core.access import Principal, Scope
 from counterfoil.core.errors import CounterfoilError
 from counterfoil.core.invoice import EventType
 from counterfoil.core.ports import Mode, Transaction
-from counterfoil.db import invoices, merchants, outbox, quotes
+from counterfoil.db import deliveries, invoices, merchants, outbox, quotes
 from counterfoil.db.schema import metadata
 from counterfoil.db.sqlite import Sqlite
 from counterfoil.rates.fixed import FixedRates
@@ -375,6 +375,6 @@ class World:
             await upkeep.assess_due(self.context, self.clock.now(), 0)
             self.clock.advance(40 * MINUTE)
         now = self.clock.now()
-        await self.store.write(lambda c: outbox.resume_channel(c, 1, now))
+        await self.store.write(lambda c: deliveries.resume_channel(c, 1, now))
         while await self.courier.send_due():
             await self.courier.finish()

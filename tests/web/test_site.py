@@ -52,7 +52,8 @@ PAGES: Sequence[BaseRoute] = (
 def page(status: int, message: str, request_id: str) -> Answer:
     assert request_id
     text = f"<h1>{status}</h1><p>{message}</p>".encode()
-    return Answer(status, text, ((b"x-page", b"1"),), b"text/html; charset=utf-8")
+    headers = ((b"X-Page", b"1"), (b"Cache-Control", b"private"))
+    return Answer(status, text, headers, b"text/html; charset=utf-8")
 
 
 @pytest.fixture
@@ -83,6 +84,8 @@ async def test_an_error_among_the_pages_is_a_page(
     assert answer.status_code == status
     assert answer.headers["Content-Type"].startswith("text/html")
     assert answer.headers["X-Page"] == "1"
+    assert answer.headers.get_list("Cache-Control") == ["private"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.text == f"<h1>{status}</h1><p>{message}</p>"
     assert answer.headers.get("Retry-After") == ("7" if status == 429 else None)
 

@@ -14,7 +14,7 @@ from counterfoil.channels.webhook import WebhookChannel
 from counterfoil.core.invoice import EventType
 from counterfoil.core.ports import Channel
 from counterfoil.core.signing import sign_body
-from counterfoil.db import outbox as rows
+from counterfoil.db.deliveries import DELIVERED
 from counterfoil.db.schema import attempt, delivery
 from counterfoil.db.schema import channel as channel_table
 from counterfoil.workers import courier as courier_module
@@ -67,7 +67,7 @@ async def end_leases(shop: Shop) -> None:
 
 async def all_delivered(shop: Shop, timeout_s: float = 10.0) -> None:
     """Return when nothing waits any more."""
-    statement = sa.select(sa.func.count()).where(delivery.c.state != rows.DELIVERED)
+    statement = sa.select(sa.func.count()).where(delivery.c.state != DELIVERED)
     bell = shop.store.listen("outbox")
     async with asyncio.timeout(timeout_s):
         while await shop.store.read(lambda c: c.execute(statement).scalar_one()):

@@ -59,7 +59,7 @@ async def test_the_watcher_outlives_the_loss_of_its_lease(shop: Shop) -> None:
     async def is_ours_again() -> bool:
         shop.store.wake("chains")
         holder = sa.select(lease.c.holder)
-        return await shop.store.read(lambda c: c.execute(holder).scalar_one()) == "Shop"
+        return bool(await shop.store.read(lambda c: c.execute(holder).scalar_one() == "Shop"))
 
     await run_until(watcher.follow(shop.watch, shop.clock, bell), is_ours_again)
 

@@ -135,11 +135,16 @@ class Sqlite:
             # Without it a function that writes would seem to work, and leave nothing behind.
             connection.exec_driver_sql("PRAGMA query_only=ON")
             self._reader_connections.append(connection)
-        connection.exec_driver_sql("BEGIN")
         try:
+            connection.exec_driver_sql("BEGIN")
             return fn(connection)
+        except sa.exc.OperationalError as error:
+            if _is_of_the_disk(error):
+                raise unavailable() from error
+            raise
         finally:
-            connection.exec_driver_sql("ROLLBACK")
+            if _driver(connection).in_transaction:
+                connection.exec_driver_sql("ROLLBACK")
 
     async def write(self, fn: Callable[[sa.Connection], T]) -> T:
         """Run `fn` in the next commit and return after it."""
@@ -236,6 +241,12 @@ class Sqlite:
 
 
 _INSERT_INVOICE = insert_statement("?")
+
+
+def _is_of_the_disk(error: sa.exc.OperationalError) -> bool:
+    """Tell whether the disk or another process is to blame, and not the statement."""
+    name: str = getattr(error.orig, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_BUSY", "SQLITE_CANTOPEN"))
 
 
 def _driver(connection: sa.Connection) -> sqlite3.Connection:

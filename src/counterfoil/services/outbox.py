@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from counterfoil.core import events, retry
 from counterfoil.core.ports import Answer, Attempt, Store
-from counterfoil.db import loops, outbox
+from counterfoil.db import deliveries, loops, outbox
 from counterfoil.db.engine import Connection
 
 # What `claim` returns.
-Delivery = outbox.Delivery
+Delivery = deliveries.Delivery
 # An endpoint at which every attempt has failed for this long is paused, and the merchant told.
 PAUSE_AFTER_MS = 3 * retry.DAY_MS
 
@@ -27,11 +27,11 @@ async def claim(
     def write(connection: Connection) -> list[Delivery]:
         leases_at = loops.database_now(connection, now)
         claimed: list[Delivery] = []
-        for channel_id in outbox.list_waiting_channels(connection, now, leases_at, busy, limit):
+        for channel_id in deliveries.list_waiting_channels(connection, now, leases_at, busy, limit):
             room = min(rooms.get(channel_id, per_channel), limit - len(claimed))
             if room <= 0:
                 break
-            claimed += outbox.claim_due(connection, channel_id, now, leases_at, room)
+            claimed += deliveries.claim_due(connection, channel_id, now, leases_at, room)
         return claimed
 
     return await store.write(write)
@@ -42,17 +42,17 @@ async def record(store: Store, claimed: Delivery, made: Attempt, now: int, jitte
 
     def write(connection: Connection) -> None:
         attempts = claimed.attempts + 1
-        state, next_at = outbox.DELIVERED, now
+        state, next_at = deliveries.DELIVERED, now
         if made.answer is not Answer.DELIVERED:
             first_at = claimed.first_at if claimed.first_at is not None else now
             follows = retry.after_failure(
                 made.answer, attempts, first_at, now, jitter, made.retry_after_s
             )
             if isinstance(follows, retry.Again):
-                state, next_at = outbox.DUE, follows.at
+                state, next_at = deliveries.DUE, follows.at
             else:
-                state = outbox.PARKED
-        is_ours = outbox.record_attempt(
+                state = deliveries.PARKED
+        is_ours = deliveries.record_attempt(
             connection, claimed, made, state=state, next_at=next_at, now=now
         )
         if is_ours:
@@ -80,7 +80,7 @@ def _note_health(connection: Connection, channel_id: int, made: Attempt, now: in
 async def redeliver(store: Store, channel_id: int, event_id: events.EventID, now: int) -> bool:
     """Send an event to a channel once more; False if its merchant has no such event."""
     found = await store.write(
-        lambda connection: outbox.redeliver(connection, channel_id, event_id, now)
+        lambda connection: deliveries.redeliver(connection, channel_id, event_id, now)
     )
     store.wake("outbox")
     return found
@@ -89,7 +89,7 @@ async def redeliver(store: Store, channel_id: int, event_id: events.EventID, now
 async def resume(store: Store, channel_id: int, now: int) -> int:
     """Send to a paused channel again, what was parked first; return how many wait."""
     waiting = await store.write(
-        lambda connection: outbox.resume_channel(connection, channel_id, now)
+        lambda connection: deliveries.resume_channel(connection, channel_id, now)
     )
     store.wake("outbox")
     return waiting
@@ -101,6 +101,6 @@ async def pause(store: Store, channel_id: int, now: int) -> None:
     await store.write(lambda connection: outbox.pause_channel(connection, channel_id, reason, now))
 
 
-async def list_sent(store: Store, channel_id: int, limit: int) -> list[outbox.Sent]:
+async def list_sent(store: Store, channel_id: int, limit: int) -> list[deliveries.Sent]:
     """Return a channel's latest deliveries, the newest first."""
-    return await store.read(lambda connection: outbox.list_sent(connection, channel_id, limit))
+    return await store.read(lambda connection: deliveries.list_sent(connection, channel_id, limit))

@@ -32,9 +32,17 @@ def offered(connection: Connection, context: Context, invoice: Invoice) -> tuple
     The simulator alone for a test invoice; the given address's coin where there is one; else the
     merchant's wallets, as far as the invoice names coins.
     """
-    methods = context.methods
     if invoice.mode is Mode.TEST:
-        return methods.of_mode(Mode.TEST)
+        return context.methods.of_mode(Mode.TEST)
+    try:
+        return _offered_live(connection, context, invoice)
+    except InvalidError:
+        # The coin that the invoice names has been switched off on this server since.
+        return ()
+
+
+def _offered_live(connection: Connection, context: Context, invoice: Invoice) -> tuple[Method, ...]:
+    methods = context.methods
     if invoice.wallet_address is not None and invoice.coin_symbol is not None:
         return named_for_address(context, invoice.coin_symbol, invoice.wallet_address)
     wallets = {wallet.method for wallet in merchants.list_wallets(connection, invoice.merchant_id)}

@@ -28,8 +28,8 @@ Header = tuple[bytes, bytes]
 
 # Where the id of a request stands in its ASGI scope.
 REQUEST_ID = "counterfoil.request_id"
-# Answers hold what is not for others, and are JSON whatever a browser may make of them.
-_HEADERS: tuple[Header, ...] = (
+# Answers hold what is not for others, and are what they say whatever a browser may make of them.
+_USUAL_HEADERS: tuple[Header, ...] = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
@@ -66,12 +66,17 @@ def answer(document: msgspec.Struct, status: int = 200) -> Answer:
 
 
 async def reply(answer: Answer, request: Request, send: Send) -> None:
-    """Send an answer; to a HEAD it is the same without a body."""
+    """Send an answer; to a HEAD it is the same without a body.
+
+    The usual headers are added as far as the answer does not have its own.
+    """
+    own = [(name.lower(), value) for name, value in answer.headers]
+    names = {name for name, _ in own}
     headers = [
         (b"content-type", answer.content_type),
         (b"content-length", str(len(answer.body)).encode()),
-        *_HEADERS,
-        *answer.headers,
+        *(header for header in _USUAL_HEADERS if header[0] not in names),
+        *own,
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     body = b"" if request["method"] == "HEAD" else answer.body

@@ -141,7 +141,8 @@ class Live:
         if made.view.version != page.version or is_wanted:
             page.version, page.frame = made.view.version, self._frame(made, now)
             for stream in page.streams:
-                self._push(page, stream)
+                if stream.sent != page.version:
+                    self._push(page, stream)
 
     def _frame(self, made: Look, now: int) -> bytes:
         lines = self._render(made.view, now).splitlines()
@@ -185,7 +186,7 @@ class Live:
             page = _Page(share_token, made.basis, made.view.version)
             if page.version != known:
                 page.frame = self._frame(made, now)
-        elif page.version != known:
+        elif page.version != known and (not page.frame or _rev(known) > page.basis.rev):
             await self._renew(page, is_wanted=True)
         # While the database answered, the last stream may have gone, or another one have come.
         return self._pages.setdefault(share_token, page)
@@ -240,3 +241,7 @@ def _known_version(scope: Scope) -> str:
     of_page = QueryParams(scope["query_string"]).get("version", "")
     known = Headers(scope=scope).get("last-event-id", of_page)
     return known if _VERSION.fullmatch(known) else ""
+
+
+def _rev(version: str) -> int:
+    return int(version.partition("-")[0] or 0)

@@ -1,0 +1,265 @@
+"""Deliveries: an event on its way to one channel, from its claim to what came of it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from counterfoil.core import events
+from counterfoil.core.invoice import EventType
+from counterfoil.core.ports import Attempt
+from counterfoil.db.schema import attempt, channel, delivery, event
+from counterfoil.db.sql import upsert
+
+LEASE_MS = 30_000
+DUE = "due"
+DELIVERED = "delivered"
+PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery that a courier has claimed."""
+
+    id: int
+    claim: int
+    channel_id: int
+    attempts: int
+    first_at: int | None
+    event_id: events.EventID
+    body: bytes
+    kind: str
+    target: str
+    secret: str
+
+
+def _afresh(now: int) -> dict[str, Any]:
+    """Return what makes a delivery due as if it had never been tried.
+
+    Whoever is just sending it has lost the claim: a late failure must not count against the new
+    beginning, nor a late success swallow what was asked for after it.
+    """
+    return {
+        "state": DUE,
+        "attempts": 0,
+        "first_at": None,
+        "next_at": now,
+        "lease_until": None,
+        "claim": delivery.c.claim + 1,
+    }
+
+
+def list_waiting_channels(
+    connection: sa.Connection, now: int, leases_at: int, busy: Collection[int], limit: int
+) -> list[int]:
+    """Return the channels for which something is due, the longest waiting first.
+
+    Channels in `busy` have as many deliveries on their way as they may and are passed over.
+    """
+    statement = (
+        sa.select(delivery.c.channel_id)
+        .join(channel, channel.c.id == delivery.c.channel_id)
+        .where(*_is_due(now, leases_at), delivery.c.channel_id.not_in(busy))
+        .group_by(delivery.c.channel_id)
+        .order_by(sa.func.min(delivery.c.next_at), delivery.c.channel_id)
+        .limit(limit)
+    )
+    return list(connection.execute(statement).scalars())
+
+
+def _is_due(now: int, leases_at: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions of what may be sent now, but for the order within an invoice."""
+    return (
+        delivery.c.state == DUE,
+        delivery.c.next_at <= now,
+        sa.or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= leases_at),
+        channel.c.paused_at.is_(None),
+    )
+
+
+def claim_due(
+    connection: sa.Connection, channel_id: int, now: int, leases_at: int, limit: int
+) -> list[Delivery]:
+    """Claim a channel's deliveries that are due, for as long as a lease lasts.
+
+    Order holds within an invoice: a delivery waits for every earlier one of its invoice to the
+    same channel that is not finished. `now` is the clock that retries are planned by, `leases_at`
+    the one that all processes share.
+    """
+    earlier = delivery.alias("earlier")
+    is_first = ~sa.exists().where(
+        earlier.c.channel_id == delivery.c.channel_id,
+        earlier.c.invoice_id == delivery.c.invoice_id,
+        earlier.c.state == DUE,
+        earlier.c.id < delivery.c.id,
+    )
+    statement = (
+        sa.select(
+            delivery,
+            event.c.at,
+            event.c.number,
+            event.c.body,
+            channel.c.kind,
+            channel.c.target,
+            channel.c.secret,
+        )
+        .join(event, event.c.id == delivery.c.event_id)
+        .join(channel, channel.c.id == delivery.c.channel_id)
+        .where(delivery.c.channel_id == channel_id, *_is_due(now, leases_at), is_first)
+        .order_by(delivery.c.next_at, delivery.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=delivery)
+    )
+    claimed = []
+    for row in connection.execute(statement).mappings().all():
+        connection.execute(
+            sa.update(delivery)
+            .where(delivery.c.id == row["id"])
+            .values(
+                lease_until=leases_at + LEASE_MS,
+                claim=row["claim"] + 1,
+                first_at=row["first_at"] if row["first_at"] is not None else now,
+            )
+        )
+        claimed.append(
+            Delivery(
+                id=row["id"],
+                claim=row["claim"] + 1,
+                channel_id=row["channel_id"],
+                attempts=row["attempts"],
+                first_at=row["first_at"],
+                event_id=events.EventID(row["at"], row["number"]),
+                body=bytes(row["body"]),
+                kind=row["kind"],
+                target=row["target"],
+                secret=row["secret"],
+            )
+        )
+    return claimed
+
+
+def record_attempt(
+    connection: sa.Connection,
+    claimed: Delivery,
+    made: Attempt,
+    *,
+    state: str,
+    next_at: int,
+    now: int,
+) -> bool:
+    """Record an attempt and what follows; False if the lease ran out and another has it now.
+
+    The attempt is listed in any case: it did happen.
+    """
+    connection.execute(
+        sa.insert(attempt).values(
+            delivery_id=claimed.id,
+            at=now,
+            answer=made.answer.value,
+            status=made.status,
+            duration_ms=made.duration_ms,
+            excerpt=made.excerpt,
+            error=made.error,
+        )
+    )
+    changed = connection.execute(
+        sa.update(delivery)
+        .where(delivery.c.id == claimed.id, delivery.c.claim == claimed.claim)
+        .values(state=state, attempts=claimed.attempts + 1, next_at=next_at, lease_until=None)
+    )
+    return changed.rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A line of a channel's log."""
+
+    delivery_id: int
+    event_id: events.EventID
+    type: EventType
+    invoice_id: int | None
+    state: str
+    attempts: int
+    next_at: int
+    last_status: int | None
+    last_error: str | None
+
+
+def list_sent(connection: sa.Connection, channel_id: int, limit: int) -> list[Sent]:
+    """Return a channel's latest deliveries, the newest first, each with its last attempt."""
+    last = (
+        sa.select(attempt.c.delivery_id, sa.func.max(attempt.c.id).label("id"))
+        .group_by(attempt.c.delivery_id)
+        .subquery()
+    )
+    statement = (
+        sa.select(
+            delivery, event.c.at, event.c.number, event.c.type, attempt.c.status, attempt.c.error
+        )
+        .join(event, event.c.id == delivery.c.event_id)
+        .outerjoin(last, last.c.delivery_id == delivery.c.id)
+        .outerjoin(attempt, attempt.c.id == last.c.id)
+        .where(delivery.c.channel_id == channel_id)
+        .order_by(delivery.c.id.desc())
+        .limit(limit)
+    )
+    return [
+        Sent(
+            delivery_id=row["id"],
+            event_id=events.EventID(row["at"], row["number"]),
+            type=EventType(row["type"]),
+            invoice_id=row["invoice_id"] or None,
+            state=row["state"],
+            attempts=row["attempts"],
+            next_at=row["next_at"],
+            last_status=row["status"],
+            last_error=row["error"],
+        )
+        for row in connection.execute(statement).mappings()
+    ]
+
+
+def resume_channel(connection: sa.Connection, channel_id: int, now: int) -> int:
+    """Send to a channel again, first what was parked, in order; return how many wait."""
+    # Deliveries before their channel, as where an attempt is recorded: two orders would deadlock.
+    waiting = connection.execute(
+        sa.update(delivery)
+        .where(delivery.c.channel_id == channel_id, delivery.c.state.in_((DUE, PARKED)))
+        .values(**_afresh(now))
+    ).rowcount
+    connection.execute(
+        sa.update(channel)
+        .where(channel.c.id == channel_id)
+        .values(paused_at=None, pause_reason=None, failing_since=None)
+    )
+    return waiting
+
+
+def redeliver(
+    connection: sa.Connection, channel_id: int, event_id: events.EventID, now: int
+) -> bool:
+    """Make an event due again at a channel; False if the channel's merchant has no such event."""
+    statement = (
+        sa.select(event.c.id, event.c.invoice_id)
+        .join(channel, channel.c.merchant_id == event.c.merchant_id)
+        .where(
+            channel.c.id == channel_id,
+            event.c.at == event_id.at,
+            event.c.number == event_id.number,
+        )
+    )
+    found = connection.execute(statement).first()
+    if found is None:
+        return False
+    afresh = _afresh(now)
+    insert = upsert(connection, delivery).values(
+        event_id=found.id,
+        channel_id=channel_id,
+        invoice_id=found.invoice_id or 0,
+        **afresh | {"claim": 0},
+    )
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=["event_id", "channel_id"], set_=afresh)
+    )
+    return True
