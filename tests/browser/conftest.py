@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.server import Server
 
@@ -103,3 +103,8 @@ def shots(pytestconfig: pytest.Config) -> Path:
     folder = pytestconfig.rootpath / ".cache" / "shots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def state(page: Page, wanted: str) -> None:
+    """Wait until the page is in a state."""
+    expect(page.locator("main")).to_have_attribute("data-state", wanted, timeout=15_000)

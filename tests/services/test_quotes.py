@@ -87,8 +87,8 @@ async def test_five_amounts_and_no_more(stall: Shop) -> None:
 
 
 async def test_no_two_invoices_hold_one_amount(stall: Shop) -> None:
-    # So low a price leaves twenty amounts to choose from: without a lock two would meet.
-    orders = [await stall.order("0.02") for _ in range(8)]
+    # So low a price leaves nine amounts to choose from: without a lock two would meet.
+    orders = [await stall.order("0.01") for _ in range(8)]
     tokens = [(await stall.read(order)).share_token for order in orders]
     await at_once(stall.store, *(again(stall, token) for token in tokens))
     quotes = [await stall.quote(await stall.read(order)) for order in orders]

@@ -1,12 +1,12 @@
 """The pay page for the tests: the real site with it, invoices to show, and who looks at them."""
 
 import asyncio
-import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from html.parser import HTMLParser
 from typing import Any
 
 import httpx2
@@ -87,6 +87,31 @@ def text_of(html: str) -> str:
     """Return what a person reads of it."""
     text = re.sub(r"<[^>]*>", " ", html)
     return re.sub(r"\s+", " ", text)
+
+
+class _Tags(HTMLParser):
+    """Collects the elements of a page and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def parsed(html: str) -> _Tags:
+    parser = _Tags()
+    parser.feed(html)
+    return parser
+
+
+def tags_of(html: str) -> list[tuple[str, dict[str, str | None]]]:
+    return parsed(html).tags
 
 
 def state_of(html: str) -> str:
@@ -211,10 +236,3 @@ def version_of(html: str) -> str:
     match = re.search(r'data-version="([^"]+)"', html)
     assert match, html
     return match[1]
-
-
-def dumps(value: Any) -> str:
-    return json.dumps(value, default=str)
-
-
-Make = Callable[..., Any]

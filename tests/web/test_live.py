@@ -1,6 +1,7 @@
 """The stream that keeps open pages fresh: what comes, when, and what it costs."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -148,13 +149,12 @@ async def test_many_who_look_at_one_page_cost_one_rendering(
 ) -> None:
     token = await till.invoice()
     version = version_of(await till.main(token))
-    made = 0
+    made: list[str] = []
     render = till.page.main
 
     def counting(*arguments: Any) -> str:
-        nonlocal made
-        made += 1
-        return render(*arguments)
+        made.append(render(*arguments))
+        return made[-1]
 
     monkeypatch.setattr(till.live, "_render", counting)
     async with (
@@ -162,13 +162,41 @@ async def test_many_who_look_at_one_page_cost_one_rendering(
         listening(till, token, version) as second,
         listening(till, token, version, address="2001:db8::1") as third,
     ):
-        made = 0
+        made.clear()
         await till.pay(token)
         await till.pass_time(1)
         await till.live.look()
         told = [await each.event() for each in (first, second, third)]
         assert told[0] == told[1] == told[2]
-        assert made == 1
+        assert len(made) == 1
+
+
+async def test_many_who_come_back_at_once_cost_one_rendering(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = await till.invoice()
+    old = version_of(await till.main(token))
+    await till.pay(token)
+    await till.pass_time(1)
+    made: list[str] = []
+    render = till.page.main
+
+    def counting(*arguments: Any) -> str:
+        made.append(render(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(till.live, "_render", counting)
+    async with AsyncExitStack() as stack:
+        listeners = [await stack.enter_async_context(listening(till, token, old)) for _ in range(9)]
+        for listener in listeners:
+            assert state_of((await listener.event())["data"]) == "seen"
+        assert len(made) == 1
+        # Once all have it, it is no longer kept.
+        await till.live.look()
+        late = await stack.enter_async_context(listening(till, token, old))
+        assert state_of((await late.event())["data"]) == "seen"
+        for listener in listeners:
+            assert await listener.hears_nothing()
 
 
 async def test_streams_are_limited_and_freed(small_world: World) -> None:
