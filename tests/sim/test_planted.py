@@ -1,7 +1,4 @@
-"""Seeded worlds: nothing lost, nothing credited twice, every event heard, in order.
-
-`make test` runs 300 of them; `make sim SEEDS=n FROM=first` as many as you like.
-"""
+"""What a world is worth: faults that payment servers really have are planted, and it breaks."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,30 +7,8 @@ import pytest
 
 from tests.sim import faults
 from tests.sim.__main__ import run
-from tests.sim.world import Tally
 
 pytestmark = pytest.mark.sim
-
-WORLDS = 300
-# A part each, so that two test processes share the work.
-PARTS = 10
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("part", range(PARTS))
-def test_worlds(part: int) -> None:
-    total, broken = Tally(), []
-    for seed in range(part * WORLDS // PARTS, (part + 1) * WORLDS // PARTS):
-        tally, fault = run(seed)
-        total.add(tally)
-        if fault:
-            broken.append(f"{fault} (replay: make sim SEEDS=1 FROM={seed})")
-    print(total)
-    assert not broken, "\n".join(broken)
-    assert total.payments > 0
-    assert total.reorgs > 0
-    assert total.crashes > 0
-
 
 Plant = Callable[[], AbstractContextManager[None]]
 
