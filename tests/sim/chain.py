@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import InvalidError, NodeError, Problem
 from counterfoil.core.ports import (
     Block,
@@ -42,7 +43,7 @@ class WorldChain:
     name: str = "world"
     network: str = "test:world"
     methods: tuple[Method, ...] = (COIN,)
-    confirmations: int = 2
+    confirmations: Confirmations = Confirmations(2)
     block_interval_s: int | None = None
     is_away: bool = False
     is_synced: bool = True

@@ -19,6 +19,7 @@ from counterfoil.chains.rpc import (
     as_text,
 )
 from counterfoil.chains.utxo_keys import UtxoNetwork
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import NodeError
 from counterfoil.core.ports import (
     Block,
@@ -59,7 +60,7 @@ class UtxoChain:
         facts: UtxoNetwork,
         siblings: tuple[UtxoNetwork, ...],
         rpc: JsonRpc,
-        confirmations: int,
+        confirmations: Confirmations,
         explorer: str | None,
     ) -> None:
         self.name = facts.chain
@@ -152,9 +153,9 @@ class UtxoChain:
         `pending` is not needed: this node lists its whole mempool.
         """
         answer = as_list(await self._rpc.call("getrawmempool"), "getrawmempool")
-        listed = [_hash(txid, "a txid") for txid in answer]
-        decoded = frozenset(known)
-        unknown = [txid for txid in dict.fromkeys(listed) if txid not in decoded]
+        listed = {_hash(txid, "a txid") for txid in answer}
+        # In an order that any other node has too: two that are compared then decode the same ones.
+        unknown = sorted(listed.difference(known))
         wanted = unknown[:FRESH_LIMIT]
         fresh = []
         for start in range(0, len(wanted), BATCH_SIZE):
@@ -162,7 +163,7 @@ class UtxoChain:
         # What was replaced or mined between the two questions is in the mempool no more.
         vanished = set(wanted) - {transaction.txid for transaction in fresh}
         return Mempool(
-            txids=frozenset(listed) - vanished,
+            txids=frozenset(listed - vanished),
             fresh=tuple(fresh),
             is_complete=len(wanted) == len(unknown),
         )
