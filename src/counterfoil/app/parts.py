@@ -9,6 +9,7 @@ from counterfoil.app.world import SystemClock, SystemEntropy
 from counterfoil.chains.simulator import SimulatorChain
 from counterfoil.channels.guard import Guard
 from counterfoil.channels.webhook import WebhookChannel
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import SettingsError
 from counterfoil.core.ports import Chain, Channel, Clock, Entropy, RateSource, Store
 from counterfoil.db import loops
@@ -117,7 +118,9 @@ def _node_chain(settings: Settings, chain: NodeChain) -> Chain:
     from counterfoil.chains.litecoin import litecoin  # noqa: PLC0415  # as said above
 
     try:
-        return litecoin(chain.network, chain.rpc, chain.confirmations, chain.explorer)
+        return litecoin(
+            chain.network, chain.rpc, Confirmations(chain.confirmations), chain.explorer
+        )
     except SettingsError as error:
         name = settings.name_of(f"chains.{chain.name}.rpc")
         raise SettingsError(error.code, f"{name}: {error.message}") from None

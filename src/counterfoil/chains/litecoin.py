@@ -3,6 +3,7 @@
 from counterfoil.chains.rpc import JsonRpc
 from counterfoil.chains.utxo import UtxoChain
 from counterfoil.chains.utxo_keys import KeyScript, KeyVersion, UtxoNetwork
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import SettingsError
 from counterfoil.core.ports import Method
 
@@ -93,7 +94,7 @@ REGTEST = UtxoNetwork(
 NETWORKS = {facts.network: facts for facts in (MAINNET, TESTNET, REGTEST)}
 
 
-def litecoin(network: str, rpc_url: str, confirmations: int, explorer: str | None) -> UtxoChain:
+def litecoin(network: str, rpc_url: str, confirmations: Confirmations, explorer: str | None) -> UtxoChain:
     """Return Litecoin on `mainnet`, `testnet` or `regtest`, with its node at `rpc_url`.
 
     `explorer` is a link template with `{txid}` in place of the network's own. Raises SettingsError
