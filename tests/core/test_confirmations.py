@@ -66,5 +66,5 @@ def test_blanks_around_the_parts_do_not_matter() -> None:
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=".*"):
+    with pytest.raises(ValueError):  # noqa: PT011  # it has no words: who asks has them
         parse(text)

@@ -1,4 +1,4 @@
-"""What stands between the server and its node, and can make the node look as bad as a test likes."""
+"""What stands between the server and its node, and makes the node as bad as a test likes."""
 
 import json
 import threading

@@ -36,9 +36,7 @@ async def _blocks_until_paid(shop: Shop, amount: str, *parts: str) -> int:
     ("amount", "blocks"),
     [("25.00", 1), ("99.99", 1), ("100.00", 3), ("999.99", 3), ("1000.00", 6)],
 )
-async def test_a_larger_invoice_waits_for_more_blocks(
-    shop: Shop, amount: str, blocks: int
-) -> None:
+async def test_a_larger_invoice_waits_for_more_blocks(shop: Shop, amount: str, blocks: int) -> None:
     assert await _blocks_until_paid(shop, amount, "1") == blocks
 
 

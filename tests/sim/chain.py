@@ -30,6 +30,7 @@ COIN = Method(
     least_atomic=1_000,
 )
 BLOCK_MS = 60_000
+TWO_BLOCKS = Confirmations(2)
 
 
 def _hash(*parts: object) -> str:
@@ -43,7 +44,7 @@ class WorldChain:
     name: str = "world"
     network: str = "test:world"
     methods: tuple[Method, ...] = (COIN,)
-    confirmations: Confirmations = Confirmations(2)
+    confirmations: Confirmations = TWO_BLOCKS
     block_interval_s: int | None = None
     is_away: bool = False
     is_synced: bool = True

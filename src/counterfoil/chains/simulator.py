@@ -108,7 +108,9 @@ class SimulatorChain:
 
     async def head(self) -> Head:
         """Let happen what is due, then return the tip: looking is what makes the chain go on."""
-        await self._ledger.advance(self._clock.now(), self._block_interval_ms, self.confirmations.base)
+        await self._ledger.advance(
+            self._clock.now(), self._block_interval_ms, self.confirmations.base
+        )
         height, block_hash, mined_at = await self._ledger.head()
         return Head(
             height=height, hash=block_hash, mined_at=mined_at, is_synced=True, node_up_s=_UP_S

@@ -51,11 +51,12 @@ def parse(text: str) -> Confirmations:
         if match is None:
             raise ValueError(text)
         steps.append((Decimal(match[2]), int(match[1])))
-    blocks = [int(first), *(each for _, each in steps)]
-    amounts = [Decimal(0), *(least for least, _ in steps)]
+    base = int(first)
     grows = all(
-        later > earlier for numbers in (blocks, amounts) for earlier, later in pairwise(numbers)
+        amount > before and blocks > fewer
+        for (before, fewer), (amount, blocks) in pairwise([(Decimal(0), base), *steps])
     )
-    if not grows or blocks[0] < 1 or blocks[-1] > CONFIRMATIONS_MAX:
+    most = steps[-1][1] if steps else base
+    if not grows or base < 1 or most > CONFIRMATIONS_MAX:
         raise ValueError(text)
-    return Confirmations(blocks[0], tuple(steps))
+    return Confirmations(base, tuple(steps))

@@ -260,7 +260,9 @@ def list_ripe(connection: sa.Connection, chain: str, height: int) -> set[int]:
             chain_transaction.c.chain == chain,
             sa.or_(
                 sa.and_(payment.c.final_at.is_(None), ripe_at <= height),
-                sa.and_(chain_transaction.c.block_height > height - CONFIRMATIONS_MAX, ripe_at == height),
+                sa.and_(
+                    chain_transaction.c.block_height > height - CONFIRMATIONS_MAX, ripe_at == height
+                ),
             ),
         )
     )

@@ -227,7 +227,11 @@ def _match(
 
 
 def _coins_at_stake(
-    connection: Connection, asked: quotes.Quote, amount: Decimal, received_atomic: int, decimals: int
+    connection: Connection,
+    asked: quotes.Quote,
+    amount: Decimal,
+    received_atomic: int,
+    decimals: int,
 ) -> Fraction:
     """Return what a reorg could take, in whole coins: the invoice, or what came if that is more.
 
@@ -235,9 +239,10 @@ def _coins_at_stake(
     """
     fiat_per_atomic = Fraction(asked.fiat) / asked.amount_atomic
     known = payments.list_credited(connection, asked.invoice_id, {})
-    earlier = counted([item.payment for item in known])
-    seen = sum((p.quoted_value for p in earlier), received_atomic * fiat_per_atomic)
-    return max(Fraction(amount), seen) / fiat_per_atomic / 10**decimals
+    seen = received_atomic * fiat_per_atomic
+    for earlier in counted([item.payment for item in known]):
+        seen += earlier.quoted_value
+    return Fraction(max(Fraction(amount), seen) / fiat_per_atomic, 10**decimals)
 
 
 def _to_inbox(
