@@ -9,6 +9,7 @@ from counterfoil.core.errors import ConflictError, LimitedError, UnavailableErro
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.matching import QUARANTINE_MS
 from counterfoil.db.engine import Database
+from counterfoil.db.invoices import list_due
 from counterfoil.services import rates, upkeep
 from counterfoil.services.invoices import cancel
 from counterfoil.services.quotes import choose
@@ -108,6 +109,8 @@ async def test_expiry_waits_until_the_chain_was_watched(shop: Shop) -> None:
     await shop.look(11 * 60)
     await shop.tick()
     assert await shop.status(invoice) is Status.UNPAID, "nobody can know whether it was paid"
+    due = await shop.store.read(lambda c: list_due(c, shop.clock.now(), 0, 10))
+    assert due == [], "nor is it looked at again and again meanwhile"
     # It was, a minute before the end, while the node could not be asked.
     shop.chain.is_away = False
     shop.chain.pay(quote.address, quote.amount_atomic)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from counterfoil.core.invoice import Condition, Notice, Standing, Status
 from counterfoil.core.ports import Mode
-from counterfoil.db.schema import due_reassess, idempotency, invoice
+from counterfoil.db.schema import chain, due_reassess, idempotency, invoice, quote
 from counterfoil.db.sql import upsert
 
 # The columns that creation fills, with their PostgreSQL array types, in the order of the row.
@@ -275,12 +275,19 @@ def cancel(connection: sa.Connection, invoice_id: int, now: int) -> None:
 def list_due(connection: sa.Connection, now: int, after: int, limit: int) -> list[int]:
     """Return invoices with an id above `after` whose due date has passed while they are unpaid.
 
-    Those that hold a part of the money stay Unpaid for good; once told, they are left out.
+    Those that hold a part of the money stay Unpaid for good; once told, they are left out. So are
+    those of which a chain has not been watched past the due date: they cannot be judged yet.
     """
+    is_unwatched = sa.or_(chain.c.watched_at.is_(None), chain.c.watched_at <= invoice.c.due_at)
     statement = (
         sa.select(invoice.c.id)
         .where(invoice.c.status == Status.UNPAID.value, invoice.c.due_at <= now)
         .where(invoice.c.id > after)
+        .where(
+            ~sa.exists()
+            .where(quote.c.invoice_id == invoice.c.id, chain.c.name == quote.c.chain, is_unwatched)
+            .correlate(invoice)
+        )
         .where(invoice.c.notices.not_like(f'%"{Notice.UNDERPAID.value}"%'))
         .order_by(invoice.c.id)
         .limit(limit)
