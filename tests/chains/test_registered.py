@@ -76,6 +76,7 @@ from functools import partial
 
 from counterfoil.chains.utxo import open_network
 from counterfoil.chains.utxo_network import MAIN_KEYS, UtxoNetwork
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.ports import Method
 
 MAINNET = UtxoNetwork(
@@ -95,6 +96,7 @@ MAINNET = UtxoNetwork(
     link_scheme="plantedcoin",
     explorer=None,
     block_interval_s=60,
+    confirmations=Confirmations(6),
 )
 NETWORKS = {"mainnet": MAINNET}
 
