@@ -59,7 +59,7 @@ async def test_a_new_invoice_is_answered_with_these_bytes(world: World) -> None:
 
 async def test_an_invoice_is_read_with_these_bytes(world: World) -> None:
     made = (await world.post()).json()["invoice"]
-    answer = await world.request("GET", f"/api/invoice/{made['id']}")
+    answer = await world.request("GET", f"/api/invoice/{invoice_id}")
     token, url = made["share_token"], made["pay_url"]
     assert answer.status_code == 200
     assert answer.text == (
@@ -95,6 +95,13 @@ COMPLETE = {
     "coins": ["ltc", "LTC"],
     "unknown": [{"key": 1}],
 }
+
+
+async def test_an_address_in_a_link_is_answered_as_an_address(small_world: World) -> None:
+    link = f"LITECOIN:{ADDRESS.upper()}?amount=1&label=Shop"
+    invoice_id = await small_world.invoice(coin_symbol="LTC", wallet_address=link)
+    answer = await small_world.request("GET", f"/api/invoice/{invoice_id}")
+    assert answer.json()["invoice"]["wallet_address"] == ADDRESS
 
 
 async def test_everything_given_is_given_back(world: World) -> None:
