@@ -59,7 +59,7 @@ async def test_a_new_invoice_is_answered_with_these_bytes(world: World) -> None:
 
 async def test_an_invoice_is_read_with_these_bytes(world: World) -> None:
     made = (await world.post()).json()["invoice"]
-    answer = await world.request("GET", f"/api/invoice/{invoice_id}")
+    answer = await world.request("GET", f"/api/invoice/{made['id']}")
     token, url = made["share_token"], made["pay_url"]
     assert answer.status_code == 200
     assert answer.text == (
