@@ -12,6 +12,7 @@ from embit.networks import NETWORKS
 
 from counterfoil.chains.litecoin import LTC, REGTEST, litecoin
 from counterfoil.chains.utxo import UtxoChain
+from counterfoil.chains.utxo_network import Script
 from counterfoil.core.errors import NodeError
 from counterfoil.core.ports import Destination, Transfer
 from tests.nodes.litecoind import PASSWORD, USER, Litecoind
@@ -136,13 +137,19 @@ async def test_a_reorg_shows_in_the_hashes(chain: UtxoChain, litecoind: Litecoin
     assert await chain.block_hash(height) == new[0]
 
 
-def test_the_node_derives_the_same_addresses(chain: UtxoChain, litecoind: Litecoind) -> None:
+# This node knows no tr().
+@pytest.mark.parametrize("script", [each for each in Script if each is not Script.P2TR])
+def test_the_node_derives_the_same_addresses(
+    chain: UtxoChain, litecoind: Litecoind, script: Script
+) -> None:
     account = HDKey.from_seed(bytes(range(32)), version=NETWORKS["test"]["xprv"])
     account = account.derive("m/84h/1h/0h").to_public()
     assert base58.decode_check(account.to_base58())[:4] == NETWORKS["test"]["xpub"]
-    wallet = chain.parse_wallet(account.to_base58())
-    descriptor = litecoind.rpc("getdescriptorinfo", f"wpkh({account.to_base58()}/0/*)")
-    theirs: list[Any] = litecoind.rpc("deriveaddresses", descriptor["descriptor"], [0, MANY - 1])
+    text = script.format(f"{account.to_base58()}/0/*")
+    descriptor = litecoind.rpc("getdescriptorinfo", text)["descriptor"]
+    wallet = chain.parse_wallet(text)
+    assert wallet == descriptor
+    theirs: list[Any] = litecoind.rpc("deriveaddresses", descriptor, [0, MANY - 1])
     assert [chain.derive(wallet, index).address for index in range(MANY)] == theirs
     scripts = [litecoind.rpc("validateaddress", address)["scriptPubKey"] for address in theirs[:20]]
     assert [chain.derive(wallet, index).key.hex() for index in range(20)] == scripts

@@ -115,6 +115,11 @@ async def test_an_address_belongs_to_the_first_merchant(shop: Shop) -> None:
     )
 
 
+async def test_an_address_is_answered_in_its_usual_spelling(shop: Shop) -> None:
+    kept = await shop.invoice(wallet_address="W1MINE", coin_symbol="COIN")
+    assert kept.wallet_address == (await shop.quote(kept)).address == "w1mine"
+
+
 async def test_two_merchants_ask_for_one_address_at_once(shop: Shop) -> None:
     other = await rival(shop)
     given: dict[str, Any] = {"wallet_address": "w1both", "coin_symbol": "COIN"}

@@ -182,14 +182,16 @@ class Chain(Protocol):
         """
 
     def parse_wallet(self, text: str) -> str:
-        """Return the canonical text of an extended public key.
+        """Return the canonical text of a wallet: an extended public key, or a descriptor.
+
+        However it was spelled, one wallet has one text.
 
         Raises InvalidError (`private_key_refused` for anything that can spend, `invalid_wallet`
         otherwise, field `wallet`) in words that never repeat the text.
         """
 
     def derive(self, wallet: str, index: int) -> Destination:
-        """Return receive address number `index` of an extended public key, derived twice."""
+        """Return receive address number `index` of a wallet, derived twice."""
 
     def payment_link(self, method: Method, address: str, amount_atomic: int) -> str:
         """Return what a wallet app opens (BIP 321, ERC-681, ...): the same text is the QR code."""

@@ -138,6 +138,8 @@ def _row(
     address, symbol, coins = draft.wallet_address, draft.coin_symbol, draft.coins
     if address is not None and symbol is not None:
         (method,) = named_for_address(context, symbol, address, principal.mode)
+        # A link, or another spelling, was given: here, on the page and in the QR code it is one.
+        address = context.methods.chain_of(method).parse_address(address).address
         symbol = method.id
     elif symbol is not None:
         symbol = symbol.upper()
