@@ -190,7 +190,7 @@ def _match(
 ) -> None:
     """Credit a new transfer to the quote that it pays, or put it into the inbox."""
     connection = look.connection
-    candidates = quotes.list_candidates(connection, owner.id)
+    candidates = quotes.list_candidates(connection, owner, transfer)
     is_own = owner.key in seen.senders or payments.is_from_merchant(
         connection, look.chain.name, seen.spends, owner.merchant_id
     )
