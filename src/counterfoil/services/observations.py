@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from counterfoil.core import events, matching, money
 from counterfoil.core.invoice import EventType
-from counterfoil.core.ports import Block, Chain, Head, Mempool, Mode, Transaction, Transfer
+from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Mode, Transaction, Transfer
 from counterfoil.db import invoices, loops, outbox, payments, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.quotes import StoredDestination
@@ -200,7 +200,8 @@ def _match(
     method = look.context.methods.get(transfer.method)
     if isinstance(found, matching.Unmatched) or method is None:
         reason = found.reason if isinstance(found, matching.Unmatched) else None
-        _to_inbox(look, transfer, transfer_id, owner, reason or matching.Reason.OTHER_METHOD)
+        reason = reason or matching.Reason.OTHER_METHOD
+        _to_inbox(look, seen, transfer, transfer_id, owner, reason)
         return
     invoice_id = next(i for i, c in candidates if c.quote_id == found.quote_id)
     currency = invoices.get_currency(connection, invoice_id)
@@ -221,6 +222,7 @@ def _match(
 
 def _to_inbox(
     look: _Look,
+    seen: Transaction,
     transfer: Transfer,
     transfer_id: int,
     owner: StoredDestination,
@@ -238,12 +240,25 @@ def _to_inbox(
             "seq": str(place.seq),
             "created_at": events.iso(place.id.at),
             "reason": reason.value,
+            "payment": None if method is None else _describe(look, seen, transfer, method),
             "test": mode is Mode.TEST,
         }
         return events.body(happening, None, extra)
 
     new = outbox.NewEvent(owner.merchant_id, mode, None, EventType.INBOX, None, None, body)
     outbox.append(look.connection, new, look.now)
+
+
+def _describe(
+    look: _Look, seen: Transaction, transfer: Transfer, method: Method
+) -> dict[str, str | None]:
+    """Return what an event says of a transfer that is no invoice's; money is text."""
+    return {
+        "coin": method.symbol,
+        "network": look.chain.name,
+        "txid": seen.txid,
+        "amount": money.format_coin(transfer.amount_atomic, method.decimals),
+    }
 
 
 def _find_displaced(

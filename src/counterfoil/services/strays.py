@@ -22,7 +22,7 @@ def waits(connection: Connection, invoice_ids: Sequence[int], now: int) -> dict[
     until: dict[int, int] = {}
     for asked in strays.list_asked(connection, invoice_ids):
         for stray in by_place.get((asked.destination_id, asked.method), ()):
-            is_in_time = asked.created_at <= stray.arrived_at <= asked.due_at
+            is_in_time = asked.created_at < stray.arrived_at <= asked.due_at
             if is_in_time and is_likely(asked.amount_atomic, stray.amount_atomic):
                 wait_until = stray.arrived_at + LIKELY_WAIT_MS
                 until[asked.invoice_id] = max(until.get(asked.invoice_id, 0), wait_until)
