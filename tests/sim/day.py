@@ -41,8 +41,8 @@ PRICE = Decimal("250.00")
 # How often the watcher looks while something happens, and while nothing does: in truth it looks
 # every second. A gap as long as the second one must count as watched then.
 LOOK_MS = 20 * SECOND
-IDLE_MS = 10 * MINUTE
-BLOCK_MS = 10 * MINUTE
+IDLE_MS = 15 * MINUTE
+BLOCK_MS = 15 * MINUTE
 OUTAGE_MS = 25 * MINUTE
 
 
