@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import SettingsError
-from counterfoil.settings import Settings, load, read_secret_key, variable
+from counterfoil.settings import NodeChain, Settings, load, read_secret_key, variable
 from counterfoil.settings.values import PARSERS
 
 RPC = "http://user:hunter2@127.0.0.1:9332"
@@ -48,7 +49,8 @@ def test_the_environment_wins_over_the_file_and_options_over_both() -> None:
     settings = of_file(text, COUNTERFOIL_PORT="2", COUNTERFOIL_CHAINS__LITECOIN__CONFIRMATIONS="7")
     assert (settings.host, settings.port, settings.role) == ("a.example", 2, "web")
     (litecoin,) = settings.chains
-    assert (litecoin.rpc, litecoin.network, litecoin.confirmations) == ("http://x:1", "mainnet", 7)
+    assert (litecoin.rpc, litecoin.network) == ("http://x:1", "mainnet")
+    assert litecoin.confirmations == Confirmations(7)
     assert load({"COUNTERFOIL_PORT": "2"}, {"port": 3, "host": None}).port == 3
 
 
@@ -83,12 +85,14 @@ def test_the_data_folder_is_where_the_sqlite_file_is() -> None:
 
 def test_prices_and_hosts() -> None:
     settings = of_file(
-        "[rates.fixed]\nLTC_USD = 80.10\nltc_jpy = '12000'\n[webhooks]\nallow_hosts = ['a', 'b']\n",
+        "[rates.fixed]\nLTC_USD = 80.10\nltc_jpy = '12000'\nBTC_USD = 64000\n"
+        "[webhooks]\nallow_hosts = ['a', 'b']\n",
         COUNTERFOIL_RATES__FIXED__LTC_EUR="70.5",
     )
     assert settings.fixed_rates == {
         ("LTC", "USD"): Decimal("80.10"),
         ("LTC", "JPY"): Decimal(12000),
+        ("BTC", "USD"): Decimal(64000),
         ("LTC", "EUR"): Decimal("70.5"),
     }
     assert settings.allow_hosts == ("a", "b")
@@ -112,10 +116,17 @@ def test_all_of_it_in_a_file() -> None:
         secret_key_file = "/run/secrets/key"
         log.format = "json"
         log.level = "warning"
+        [chains.bitcoin]
+        rpc = "http://user:pass@127.0.0.1:48332"
+        network = "testnet4"
+        second_rpc = "http://user:pass@127.0.0.2:48332"
+        confirmations = 2
+        explorer = "https://explorer.example/btc/{txid}"
         [chains.litecoin]
         rpc = "http://user:pass@127.0.0.1:19443"
+        second_rpc = "http://user:pass@127.0.0.1:19444"
         network = "regtest"
-        confirmations = 1
+        confirmations = "1, 3 from 0.5"
         explorer = "https://explorer.example/{txid}"
         [chains.simulator]
         confirmations = 3
@@ -130,7 +141,24 @@ def test_all_of_it_in_a_file() -> None:
     assert settings.database_place == "PostgreSQL at h:5433/n"
     assert settings.trusted_proxies == ("10.0.0.1",)
     assert settings.simulator.block_interval_s == 0.5
-    assert settings.chains[0].explorer == "https://explorer.example/{txid}"
+    assert settings.chains == (
+        NodeChain(
+            name="bitcoin",
+            rpc="http://user:pass@127.0.0.1:48332",
+            second_rpc="http://user:pass@127.0.0.2:48332",
+            network="testnet4",
+            confirmations=Confirmations(2),
+            explorer="https://explorer.example/btc/{txid}",
+        ),
+        NodeChain(
+            name="litecoin",
+            rpc="http://user:pass@127.0.0.1:19443",
+            second_rpc="http://user:pass@127.0.0.1:19444",
+            network="regtest",
+            confirmations=Confirmations(1, ((Decimal("0.5"), 3),)),
+            explorer="https://explorer.example/{txid}",
+        ),
+    )
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -232,8 +260,7 @@ def test_a_file_that_is_no_text() -> None:
         ("checkout_url", ["/pay"], "an address such as https://pay.example.com"),
         ("host", ["http://0.0.0.0", "a b"], "a host name or address to listen on"),
         ("chains.litecoin.rpc", ["a.example:1", "http://", "http://[", "tcp://a:1"], "the node's"),
-        ("chains.litecoin.network", ["main", "signet"], "one of mainnet, testnet, regtest"),
-        ("chains.litecoin.confirmations", ["0", "-1", "x"], "a whole number from 1"),
+        ("chains.litecoin.confirmations", ["0", "-1", "x", "3, 1 from 2"], "a whole number from 1"),
         (
             "chains.litecoin.explorer",
             ["https://a.example/", "ftp://{txid}", "https://{txid}/{txid}"],

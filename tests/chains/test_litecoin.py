@@ -27,7 +27,7 @@ def rows(name: str) -> list[Any]:
     ]
 
 
-CHAINS = {network: litecoin(network, RPC_URL, 6, None) for network in NETWORKS}
+CHAINS = {network: litecoin(network, RPC_URL) for network in NETWORKS}
 
 
 def chain_on(network: str) -> UtxoChain:
@@ -58,7 +58,7 @@ def test_only_regtest_mines_on_demand() -> None:
 
 def test_an_unknown_network_is_a_settings_error() -> None:
     with pytest.raises(SettingsError, match="mainnet, testnet, regtest"):
-        litecoin("signet", RPC_URL, 6, None)
+        litecoin("signet", RPC_URL)
 
 
 # --- addresses --------------------------------------------------------------------------------
@@ -183,5 +183,5 @@ def test_a_transaction_can_be_looked_up() -> None:
 
 
 def test_an_explorer_of_the_settings_comes_first() -> None:
-    chain = litecoin("mainnet", RPC_URL, 6, "https://explorer.example/t/{txid}?raw=1")
+    chain = litecoin("mainnet", RPC_URL, explorer="https://explorer.example/t/{txid}?raw=1")
     assert chain.explorer_link(TXID) == f"https://explorer.example/t/{TXID}?raw=1"

@@ -27,20 +27,25 @@ class RpcFaultError(Exception):
 
 
 class Litecoind:
-    """A node that this process started, with a wallet that has coin; times and amounts are real.
+    """A node that this process started; times and amounts are real.
+
+    It has a wallet with coin, unless without `has_coin` it is to be given the blocks of another.
 
     MWEB is switched off unless `has_mweb`: with it, regtest needs a peg-in to get past block 431.
     """
 
-    def __init__(self, program: Path, folder: Path, *, has_mweb: bool = False) -> None:
+    def __init__(
+        self, program: Path, folder: Path, *, has_mweb: bool = False, has_coin: bool = True
+    ) -> None:
         self.program = program
         self.folder = folder
         self.has_mweb = has_mweb
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
-        self.rpc("createwallet", WALLET)
-        self.mine(FIRST_BLOCKS)
+        if has_coin:
+            self.rpc("createwallet", WALLET)
+            self.mine(FIRST_BLOCKS)
 
     @property
     def url(self) -> str:

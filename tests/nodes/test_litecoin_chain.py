@@ -23,7 +23,7 @@ MANY = 500
 
 @pytest.fixture
 async def chain(litecoind: Litecoind) -> AsyncIterator[UtxoChain]:
-    made = litecoin("regtest", litecoind.url, 6, None)
+    made = litecoin("regtest", litecoind.url)
     yield made
     await made.close()
 
@@ -165,7 +165,7 @@ async def test_a_node_that_stopped_is_a_node_error(chain: UtxoChain, litecoind: 
             await chain.block(tip)
     finally:
         litecoind.restart()
-    again = litecoin("regtest", litecoind.url, 6, None)
+    again = litecoin("regtest", litecoind.url)
     found = (await again.head()).hash
     await again.close()
     assert found == tip
@@ -173,7 +173,7 @@ async def test_a_node_that_stopped_is_a_node_error(chain: UtxoChain, litecoind: 
 
 async def test_a_wrong_password_is_a_node_error_without_it(litecoind: Litecoind) -> None:
     wrong = f"not-{PASSWORD}"
-    chain = litecoin("regtest", f"http://{USER}:{wrong}@127.0.0.1:{litecoind.port}", 6, None)
+    chain = litecoin("regtest", f"http://{USER}:{wrong}@127.0.0.1:{litecoind.port}")
     with pytest.raises(NodeError, match="refuses our user name and password") as caught:
         await chain.head()
     assert wrong not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"

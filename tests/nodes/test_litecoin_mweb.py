@@ -17,7 +17,7 @@ PEG_BLOCKS = 6
 
 @pytest.fixture
 async def chain(mweb_litecoind: Litecoind) -> AsyncIterator[UtxoChain]:
-    made = litecoin("regtest", mweb_litecoind.url, 6, None)
+    made = litecoin("regtest", mweb_litecoind.url)
     yield made
     await made.close()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -164,9 +165,10 @@ class Day:
         for at in range(self._starts_at, end, HOUR):
             for _ in range(self.scene.orders_per_hour):
                 self._plan(at + self.chance.randrange(HOUR), self._order)
-        for act, count in ((self._move_rate, self.scene.moves), (self._break, self.scene.outages)):
-            for _ in range(count):
-                self._plan(self.chance.randrange(self._starts_at, end), act)
+        for _ in range(self.scene.moves):
+            self._plan(self.chance.randrange(self._starts_at, end), self._move_rate)
+        for _ in range(self.scene.outages):
+            self._plan(self.chance.randrange(self._starts_at, end), self._break)
         self._plan(self._starts_at + BLOCK_MS, self._tick)
         while self._agenda:
             at, _, act = heapq.heappop(self._agenda)
@@ -177,7 +179,7 @@ class Day:
             if at - self._looked_at >= LOOK_MS:
                 await self._look()
             await act()
-        self.chain.mine(self.chain.confirmations)
+        self.chain.mine(self.chain.confirmations.base)
         await self._look()
         await self._judge()
         await self.store.close()
@@ -297,9 +299,8 @@ class Day:
         for txid, paid in self.paid.items():
             row = known.get(txid)
             self.verdict.became[self._fate(paid, row)] += 1
-        assert len(known) == len(self.paid)
 
-    def _fate(self, paid: Paid, row: sa.Row[tuple[str, int | None, int | None]] | None) -> str:
+    def _fate(self, paid: Paid, row: sa.Row[Any, Any, Any] | None) -> str:
         if row is None or (row.invoice_id is None) == (row.inbox_id is None):
             return "lost"
         if row.inbox_id is None:

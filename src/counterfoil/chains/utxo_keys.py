@@ -27,6 +27,7 @@ from embit.base import EmbitError
 from embit.bip32 import HDKey
 from embit.script import p2wpkh
 
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import InvalidError, Problem
 from counterfoil.core.ports import Destination, Method
 
@@ -124,7 +125,6 @@ class UtxoNetwork:
     chain: str
     coin: str
     network: str
-    caip2: str
     genesis: str
     method: Method
     most_atomic: int
@@ -138,6 +138,12 @@ class UtxoNetwork:
     link_scheme: str
     explorer: str | None
     block_interval_s: int | None
+    confirmations: Confirmations
+
+    @property
+    def caip2(self) -> str:
+        """Its CAIP-2 id, which names a network of this family by half of its genesis hash."""
+        return f"bip122:{self.genesis[:32]}"
 
     @property
     def title(self) -> str:

@@ -10,6 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
+from counterfoil.core.confirmations import Confirmations
+
 T = TypeVar("T")
 
 
@@ -161,8 +163,8 @@ class Chain(Protocol):
         """What can be paid with on this chain."""
 
     @property
-    def confirmations(self) -> int:
-        """How deep a payment must be to be final; 1 means: in a block."""
+    def confirmations(self) -> Confirmations:
+        """How deep a payment must be to be final, by the coin at stake."""
 
     @property
     def block_interval_s(self) -> int | None:
