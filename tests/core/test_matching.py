@@ -203,7 +203,7 @@ def known(taken: Collection[int] = (), used: Collection[int] = ()) -> Callable[.
 def test_an_amount_is_free_and_only_a_little_more(data: st.DataObject) -> None:
     step = data.draw(st.sampled_from([1, 10, 25, 10_000]), "step")
     price = data.draw(st.integers(1, 60_000), "price in steps") * step
-    tags = max(price // 1_000 // step, 1)
+    tags = max(price // 1_000 // step, 2)
     allowed = [price + n * step for n in range(1, tags + 1)]
     usable = [amount for amount in allowed if amount // step % 10 != 0]
     taken = data.draw(st.sets(st.sampled_from(allowed)), "taken")
@@ -230,6 +230,12 @@ def test_the_surcharge_has_an_end() -> None:
     assert not {amount - 10_000 for amount in allowed} & set(allowed)
 
 
+def test_the_lowest_price_has_an_amount() -> None:
+    assert amounts(1_000, 1) == [1_001, 1_002]
+    # The first step leads to a round amount.
+    assert amounts(1_009, 1) == [1_011]
+
+
 def test_chance_that_always_says_the_same_still_finds_what_is_free() -> None:
     assert pick_amount(100_000, 10, None, known(), lambda _: 0) == 100_010
     assert pick_amount(100_000, 10, None, known({100_010}, {100_020}), lambda _: 0) == 100_030
@@ -240,8 +246,6 @@ def test_chance_that_always_says_the_same_still_finds_what_is_free() -> None:
 def test_nothing_is_free() -> None:
     everything = range(100_000, 100_200)
     assert pick_amount(100_000, 10, 100_010, known(everything), lambda _: 0) is None
-    # The only amount above so low a price would be round.
-    assert pick_amount(9, 1, None, known(), lambda _: 0) is None
 
 
 def test_what_was_used_is_better_than_nothing() -> None:

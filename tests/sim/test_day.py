@@ -14,7 +14,7 @@ from tests.sim.day import HOUR, IDLE_MS, Day, Scene, Verdict
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(900)]
 
 LITECOIN = Scene(coin_price=80, open_invoices=60)
-BUSY = Scene(coin_price=80, orders_per_hour=30, hours=10, very_late=0, moves=0, outages=0)
+BUSY = Scene(coin_price=80, orders_per_hour=30, hours=6, late=10, very_late=0, moves=0, outages=0)
 # 250 USD are 250,000 satoshis: few amounts are within a thousandth of that.
 BITCOIN = Scene(coin_price=100_000, orders_per_hour=11, hours=49, very_late=0, moves=0, outages=0)
 BITCOIN_AMOUNTS = 225

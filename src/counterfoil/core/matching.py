@@ -12,8 +12,10 @@ from operator import attrgetter
 
 from counterfoil.core.ports import Transfer
 
-# A surcharge that nobody minds: a thousandth of the price, in whole payable steps.
+# A surcharge that nobody minds: a thousandth of the price, in whole payable steps, and two of them
+# at the least, since one alone might lead to a round amount.
 _SURCHARGE_PER_PRICE = 1_000
+_TAGS_LEAST = 2
 # More than these are never needed, and fees that exchanges take off a payment are larger: what is
 # left of an amount is below its price, and no other payer's amount.
 _TAGS_MAX = 10_000
@@ -136,10 +138,11 @@ class Known:
 def amounts(price_atomic: int, step_atomic: int) -> list[int]:
     """Return the amounts that a shared address may ask for in place of a price.
 
-    They go upward only, at most a thousandth of the price and one step at least, and are never
-    round. How many there are is how many payers of one price an address can tell apart.
+    They go upward only, by a thousandth of the price at most, and are never round. There is at
+    least one. How many there are is how many payers of one price an address can tell apart.
     """
-    tags = min(max(price_atomic // _SURCHARGE_PER_PRICE // step_atomic, 1), _TAGS_MAX)
+    tags = price_atomic // _SURCHARGE_PER_PRICE // step_atomic
+    tags = min(max(tags, _TAGS_LEAST), _TAGS_MAX)
     tagged = (price_atomic + tag * step_atomic for tag in range(1, tags + 1))
     return [amount for amount in tagged if amount // step_atomic % _ROUND_STEPS != 0]
 
@@ -158,8 +161,6 @@ def pick_amount(
     have been used is one of them given out again.
     """
     allowed = amounts(price_atomic, step_atomic)
-    if not allowed:
-        return None
     wanted = [kept] if kept in allowed else []
     # So few suffice nearly always, and are looked up at once.
     drawn = [*wanted, *(allowed[below(len(allowed))] for _ in range(_DRAWS))]
