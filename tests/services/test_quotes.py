@@ -11,8 +11,10 @@ from counterfoil.core.errors import ConflictError, UnavailableError
 from counterfoil.core.invoice import Status
 from counterfoil.core.matching import QUARANTINE_MS
 from counterfoil.core.payment import GRACE_MS
+from counterfoil.core.ports import Transaction, Transfer
 from counterfoil.core.quote import LOCK_MS
 from counterfoil.db import quotes
+from counterfoil.db.engine import Database
 from counterfoil.db.schema import amount_hold, chain
 from counterfoil.db.schema import invoice as invoice_table
 from counterfoil.rates.fixed import FixedRates
@@ -20,7 +22,8 @@ from counterfoil.services import rates, upkeep, watching
 from counterfoil.services.context import Methods
 from counterfoil.services.merchants import add_wallet
 from counterfoil.services.quotes import choose
-from tests.services.shop import MINUTE, SECOND, Shop, at_once
+from tests.conftest import FakeClock
+from tests.services.shop import MINUTE, SECOND, Shop, at_once, open_shop
 from tests.sim.chain import COIN, WorldChain
 
 
@@ -150,6 +153,47 @@ async def test_amounts_that_nobody_ever_had_go_first(stall: Shop) -> None:
     new = [(await stall.quote(await stall.invoice(LOW_PRICE))).amount_atomic for _ in range(5)]
     assert sorted(old + new) == NINE
     assert (await stall.quote(await stall.invoice(LOW_PRICE))).amount_atomic in old
+
+
+async def with_token(database: Database, clock: FakeClock) -> Shop:
+    """Return a shop that takes a coin and a token of the same price on one address."""
+    token = replace(COIN, id="TOKEN", symbol="TOKEN")
+    chain = WorldChain(methods=(COIN, token))
+    shop = await open_shop(database, clock, wallet="w1stall", chain=chain)
+    who = shop.principal.merchant_id
+    await add_wallet(shop.context, who, "TOKEN", xpub=None, address="w1stall", now=1)
+    prices = {("COIN", "USD"): Decimal(100), ("TOKEN", "USD"): Decimal(100)}
+    await rates.refresh(shop.store, [FixedRates(prices)], clock.now())
+    return shop
+
+
+async def test_a_coin_and_a_token_on_one_address_never_ask_for_one_amount(
+    database: Database, clock: FakeClock
+) -> None:
+    shop = await with_token(database, clock)
+    asked = []
+    for number in range(9):
+        order = await shop.read(await shop.order(LOW_PRICE))
+        method = ("COIN", "TOKEN")[number % 2]
+        await choose(shop.context, order.share_token, method, clock.now())
+        asked.append((await shop.quote(order)).amount_atomic)
+    assert sorted(asked) == NINE
+    with pytest.raises(ConflictError):
+        await shop.invoice(LOW_PRICE)
+
+
+async def test_a_token_instead_of_the_coin_pays_nobody(
+    database: Database, clock: FakeClock
+) -> None:
+    shop = await with_token(database, clock)
+    invoice = await shop.invoice("250.00")
+    quote = await shop.quote(invoice)
+    key = shop.chain.parse_address(quote.address).key
+    paid = Transfer(0, key, "TOKEN", quote.amount_atomic)
+    shop.chain.receive(Transaction("ab" * 32, (paid,), ("in:0",)))
+    await shop.look()
+    assert await shop.inbox() == ["other_method"]
+    assert await shop.status(invoice) is Status.UNPAID
 
 
 async def test_a_chain_that_is_being_caught_up_with_offers_no_shared_address(stall: Shop) -> None:
