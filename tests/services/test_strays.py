@@ -7,6 +7,7 @@ import pytest
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.matching import LIKELY_WAIT_MS
 from counterfoil.services import upkeep
+from counterfoil.services.payments import reassess
 from tests.services.shop import MINUTE, SECOND, Shop
 
 WAIT_S = LIKELY_WAIT_MS // SECOND
@@ -28,6 +29,9 @@ async def test_an_invoice_waits_a_day_for_a_payer_who_sent_a_wrong_amount(stall:
     assert await stall.events() == ["inbox_received"]
     await pass_due(stall)
     assert await stall.status(other) is Status.EXPIRED
+    # Nor does it expire when something else makes it be looked at.
+    now = stall.clock.now()
+    await stall.store.write(lambda c: reassess(c, stall.context, meant.id, now))
     assert await stall.status(meant) is Status.UNPAID
     await stall.look(WAIT_S - 12 * 60)
     await stall.tick()
