@@ -3,7 +3,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from counterfoil.core import money
@@ -231,16 +231,6 @@ def test_an_amount_of_coin_is_read_back(amount_atomic: int, decimals: int) -> No
     assert Fraction(text) * 10**decimals == amount_atomic
     assert set(text) <= set("0123456789.")
     assert "." not in text or not text.endswith(("0", "."))
-
-
-@given(st.integers(0, 2**256 - 1), st.integers(0, 18))
-@example(2**256 - 1, 18)
-def test_parse_coin_reads_what_format_coin_wrote(amount_atomic: int, decimals: int) -> None:
-    assert money.parse_coin(money.format_coin(amount_atomic, decimals), decimals) == amount_atomic
-
-
-def test_parse_coin_cuts_what_the_decimals_cannot_tell_apart() -> None:
-    assert money.parse_coin("1.23456789", 6) == 1_234_567
 
 
 @pytest.mark.parametrize(

@@ -144,11 +144,8 @@ async def test_a_failed_migration_leaves_nothing_behind(
     await empty.check_schema()
 
 
-async def test_an_older_schema_is_refused(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The first migration is the only one yet: this version pretends to want one more.
-    monkeypatch.setattr(migrate, "wanted", lambda: "0002")
+async def test_an_older_schema_is_refused(database: Database) -> None:
+    await set_revision(database, "0001")
     with pytest.raises(SettingsError, match="has the older schema 0001") as refused:
         await database.check_schema()
     assert refused.value.code == "old_schema"

@@ -157,6 +157,18 @@ async def test_a_wallet_passes_over_addresses_that_are_shared_already(database: 
     assert shown == [addresses[1], addresses[3]]
 
 
+async def test_a_wallet_passes_over_an_address_that_was_far_ahead(shop: Shop) -> None:
+    """No look ahead is far enough for somebody who knows the wallet: the claim decides."""
+    far = {"wallet_address": shop.chain.derive("xpub", 21).address, "coin_symbol": "COIN"}
+    await make(shop, **far)
+    shown = [(await shop.quote(await shop.invoice())).address for _ in range(5)]
+    # What was taken once is not refused because the wallet has come near it.
+    await make(shop, **far)
+    shown += [(await shop.quote(await shop.invoice())).address for _ in range(18)]
+    assert far["wallet_address"] not in shown
+    assert len(set(shown)) == len(shown)
+
+
 async def test_an_address_is_shared_or_shown_but_never_both(shop: Shop) -> None:
     """Somebody names the next address just while the wallet hands it out."""
     for index in range(5):

@@ -8,6 +8,7 @@ from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import ConflictError, LimitedError, UnavailableError
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.matching import QUARANTINE_MS
+from counterfoil.core.money import format_coin
 from counterfoil.db.engine import Database
 from counterfoil.db.invoices import list_due
 from counterfoil.services import rates, upkeep
@@ -250,6 +251,12 @@ async def test_another_amount_on_a_shared_address_goes_to_the_inbox(stall: Shop)
         "",
         "no_exact_amount",
     )
+    assert told["payment"] == {
+        "coin": "COIN",
+        "network": "world",
+        "txid": next(iter(stall.chain.pool)),
+        "amount": format_coin(quote.amount_atomic - 1, COIN.decimals),
+    }
 
 
 async def test_the_merchants_own_money_is_no_payment(shop: Shop) -> None:

@@ -102,11 +102,6 @@ def floor_to_minor(value: Fraction, currency: str) -> Decimal:
     return -ceil_to_minor(-value, currency)
 
 
-def parse_coin(text: str, decimals: int) -> int:
-    """Return in atomic units what `format_coin` wrote, cut to what `decimals` can tell apart."""
-    return int(Decimal(text).scaleb(decimals, context=EXACT))
-
-
 def parse_rate(text: str) -> Decimal | None:
     """Return a positive price, or None for anything else."""
     if not _NUMBER.fullmatch(text):

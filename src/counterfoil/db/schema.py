@@ -184,7 +184,8 @@ quote = sa.Table(
     _at("lock_until"),
     _at("released_at", null=True),
     sa.Index(None, "invoice_id"),
-    sa.Index(None, "destination_id"),
+    # A shared address is asked about a few amounts, of the thousands that it has had.
+    sa.Index("ix_quote_amount", "destination_id", "method", "amount_atomic"),
 )
 
 # An amount that a quote holds on a shared address, until its quarantine is over.
@@ -259,7 +260,7 @@ transfer = sa.Table(
     _text("amount_atomic"),
     _text("tag", null=True),
     sa.Index("uq_transfer_place", "transaction_id", "place", unique=True),
-    sa.Index(None, "destination_id"),
+    sa.Index("ix_transfer_amount", "destination_id", "method", "amount_atomic"),
 )
 
 payment = sa.Table(
@@ -297,6 +298,7 @@ inbox = sa.Table(
     _text("reason"),
     _at("created_at"),
     sa.Index(None, "merchant_id", "id"),
+    sa.Index(None, "created_at"),
 )
 
 # Invoices whose facts have changed since they were last assessed. A row for each chain: what one

@@ -255,10 +255,15 @@ def claim_shared(
 ) -> None:
     """Claim an address for a merchant to share among invoices; raises ConflictError.
 
-    An address that a wallet here derives is for one invoice alone: shared, it would credit two.
+    An address that a wallet here derives is for one invoice alone: shared, it would credit two. The
+    claim itself rules that out: it gives an address one kind for ever, and a wallet passes over
+    those of the other. So only what a wallet is about to show is compared, and only once.
     """
     message = "This wallet_address is already in use on this server; use another address."
     conflict = ConflictError("address_in_use", message, field="wallet_address")
+    is_new = quotes.find_destination(connection, destination.key) is None
+    if is_new and _is_coming(connection, context, method, destination):
+        raise conflict
     claimed = quotes.claim_destination(
         connection,
         merchant_id,
@@ -270,11 +275,18 @@ def claim_shared(
     )
     if claimed is None:
         raise conflict
+
+
+def _is_coming(
+    connection: Connection, context: Context, method: Method, destination: Destination
+) -> bool:
+    """Tell whether an address is one of the next that some wallet here will show."""
     chain = context.methods.chain_of(method)
-    for wallet in merchants.list_xpubs(connection, method.id):
-        for index in range(wallet.next_index, wallet.next_index + _LOOK_AHEAD):
-            if context.methods.derive(chain.name, wallet.value, index).key == destination.key:
-                raise conflict
+    return any(
+        context.methods.derive(chain.name, wallet.value, index).key == destination.key
+        for wallet in merchants.list_xpubs(connection, method.id)
+        for index in range(wallet.next_index, wallet.next_index + _LOOK_AHEAD)
+    )
 
 
 async def get(context: Context, principal: access.Principal, invoice_id: int) -> Invoice:
