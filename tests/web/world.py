@@ -58,6 +58,10 @@ class Switch:
         self._check()
         return await self._store.insert_invoice(row)
 
+    async def find_invoice(self, *arguments: Any) -> Any:
+        self._check()
+        return await self._store.find_invoice(*arguments)
+
     async def is_ready(self) -> bool:
         return not self.is_down and await self._store.is_ready()
 

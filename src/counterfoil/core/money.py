@@ -7,6 +7,7 @@ by a rounding.
 import re
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import cache
 
 from counterfoil.core.currencies import MINOR_DIGITS
 from counterfoil.core.errors import InvalidError, Problem
@@ -56,6 +57,7 @@ def parse_fiat(token: str, currency: str, field: str = "amount") -> Decimal:
     return quantize(value, currency)
 
 
+@cache
 def minor_unit(currency: str) -> Decimal:
     """Return the smallest amount of a currency: 0.01 for USD, 1 for JPY."""
     return Decimal(1).scaleb(-MINOR_DIGITS[currency])

@@ -365,6 +365,14 @@ class Store(Protocol):
         Rows that arrive together share a commit. None of them takes part in a larger transaction.
         """
 
+    async def find_invoice(
+        self, invoice_id: int, merchant_id: int, mode: Mode
+    ) -> Mapping[str, Any] | None:
+        """Return the row of an invoice at the speed of the driver.
+
+        An unknown id is None, and so is one of another merchant or mode.
+        """
+
     def listen(self, topic: str) -> Bell:
         """Return a bell that rings when `topic` is woken: "outbox", "pages" or "chains"."""
 

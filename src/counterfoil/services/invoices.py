@@ -6,6 +6,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from counterfoil.core import access, events, matching, money
 from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
@@ -291,14 +292,10 @@ def _is_coming(
 
 async def get(context: Context, principal: access.Principal, invoice_id: int) -> Invoice:
     """Return an invoice of the key's merchant and mode; raises NotFoundError."""
-    found = await context.store.read(
-        lambda connection: invoices.get(
-            connection, invoice_id, principal.merchant_id, principal.mode
-        )
-    )
-    if found is None:
+    row = await context.store.find_invoice(invoice_id, principal.merchant_id, principal.mode)
+    if row is None:
         raise not_found()
-    return found
+    return invoices.from_row(row)
 
 
 def not_found() -> NotFoundError:
@@ -373,7 +370,7 @@ def pay_url(context: Context, share_token: str) -> str:
     return f"{context.checkout_url}/pay-invoice?share_token={share_token}"
 
 
-def describe(context: Context, invoice: Invoice) -> dict[str, object]:
+def describe(context: Context, invoice: Invoice) -> dict[str, Any]:
     """Return an invoice as the contract shows it: 17 keys in their order, ours after them."""
     standing = invoice.standing
     conditions = [condition.value for condition in standing.conditions]

@@ -59,7 +59,7 @@ async def get_invoice(call: Call) -> Answer:
 
 
 def _view(call: Call, invoice: invoices.Invoice) -> views.Invoice:
-    return msgspec.convert(invoices.describe(call.deps.context, invoice), views.Invoice)
+    return views.Invoice(**invoices.describe(call.deps.context, invoice))
 
 
 async def list_invoices(call: Call) -> Answer:

@@ -5,7 +5,7 @@ endpoint are fed from the same value, so none of them can disagree with another.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,18 +65,25 @@ def answer(document: msgspec.Struct, status: int = 200) -> Answer:
     return Answer(status, msgspec.json.encode(document))
 
 
-async def reply(answer: Answer, request: Request, send: Send) -> None:
+async def reply(
+    answer: Answer, request: Request, send: Send, stamp: tuple[Header, ...] = ()
+) -> None:
     """Send an answer; to a HEAD it is the same without a body.
 
-    The usual headers are added as far as the answer does not have its own.
+    The usual headers are added as far as the answer does not have its own, and `stamp` always.
     """
-    own = [(name.lower(), value) for name, value in answer.headers]
-    names = {name for name, _ in own}
+    usual: Iterable[Header] = _USUAL_HEADERS
+    own: Sequence[Header] = ()
+    if answer.headers:
+        own = [(name.lower(), value) for name, value in answer.headers]
+        names = {name for name, _ in own}
+        usual = (header for header in _USUAL_HEADERS if header[0] not in names)
     headers = [
         (b"content-type", answer.content_type),
-        (b"content-length", str(len(answer.body)).encode()),
-        *(header for header in _USUAL_HEADERS if header[0] not in names),
+        (b"content-length", b"%d" % len(answer.body)),
+        *usual,
         *own,
+        *stamp,
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     body = b"" if request["method"] == "HEAD" else answer.body

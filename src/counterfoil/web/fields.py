@@ -5,7 +5,7 @@ sends a request hears of everything at once. No message repeats a value that was
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -75,6 +75,10 @@ class Fields:
     def is_refused(self, field: str) -> bool:
         """Tell whether something is wrong with a field."""
         return any(problem.field == field for problem in self.problems)
+
+    def names(self, fields: Iterable[str]) -> list[str]:
+        """Return those of some fields that the object has, whatever it has there."""
+        return [field for field in fields if field in self._document]
 
     def given(self, field: str) -> object | None:
         """Return a field's value; null and an empty text are as good as nothing."""
