@@ -106,17 +106,22 @@ def find_destination(connection: sa.Connection, key: bytes) -> StoredDestination
 def match_destinations(
     connection: sa.Connection, keys: Collection[bytes]
 ) -> dict[bytes, StoredDestination]:
-    """Return which of the keys are ours."""
+    """Return which of the keys are ours.
+
+    A block pays some thousands of destinations: they are one parameter, and one join. In the order
+    of the index, for then SQLite reads its pages one after the other, in half the time.
+    """
     wanted = sorted({key.hex() for key in keys})
-    found: dict[bytes, StoredDestination] = {}
-    for start in range(0, len(wanted), CHUNK):
-        statement = sa.select(destination).where(
-            destination.c.key.in_(wanted[start : start + CHUNK])
-        )
-        for row in connection.execute(statement).mappings():
-            stored = _destination(row)
-            found[stored.key] = stored
-    return found
+    if connection.dialect.name == "sqlite":
+        values: sa.ColumnElement[Any] = sa.literal(json.dumps(wanted))
+        asked = sa.func.json_each(values).table_valued("value")
+    else:
+        values = sa.literal(wanted, sa.ARRAY(sa.Text))
+        asked = sa.func.unnest(values).table_valued("value").render_derived()
+    statement = sa.select(destination).select_from(asked)
+    statement = statement.join(destination, destination.c.key == asked.c.value)
+    rows = connection.execute(statement).mappings()
+    return {stored.key: stored for stored in map(_destination, rows)}
 
 
 def insert(connection: sa.Connection, **columns: Any) -> int:
