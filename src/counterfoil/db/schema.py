@@ -390,6 +390,18 @@ rate = sa.Table(
     sa.Column("currency", sa.Text, primary_key=True),
     _text("price"),
     _at("at"),
+    # A price that is made once a working day, and stands until the next one.
+    sa.Column("is_fixing", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+# Whose turn it is to be asked for prices, whichever process asks, and what came of the last time.
+rate_source = sa.Table(
+    "rate_source",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _at("due_at"),
+    _at("good_at", null=True),
+    _text("trouble", null=True),
 )
 
 # The lowest and highest accepted price of each hour of the last day: what a jump is measured by.
