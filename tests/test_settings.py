@@ -122,7 +122,9 @@ def test_all_of_it_in_a_file() -> None:
         block_interval_s = 0.5
         """
     )
-    assert set(settings.written) | {"webhooks.allow_hosts", "secret_key"} == set(PARSERS)
+    assert set(settings.written) | {"webhooks.allow_hosts", "secret_key", "rates.sources"} == set(
+        PARSERS
+    )
     assert (settings.public_url, settings.checkout_url) == (
         "https://api.example",
         "https://pay.example/shop",

@@ -50,8 +50,16 @@ class Coinbase:
 
     async def fetch(self, now: int) -> Sequence[Tick]:
         """Return the current prices; raises UnavailableError."""
-        asking = (self._ask(base, fiats, now) for base, fiats in self._wanted.items())
-        found = [tick for answer in await asyncio.gather(*asking) for tick in answer]
+        try:
+            async with asyncio.TaskGroup() as group:
+                asking = [
+                    group.create_task(self._ask(base, fiats, now))
+                    for base, fiats in self._wanted.items()
+                ]
+        except ExceptionGroup as failed:
+            # The first to fail speaks for all: the others were given up with it.
+            raise failed.exceptions[0] from None
+        found = [tick for each in asking for tick in each.result()]
         if not found:
             raise self._feed.broken("named no price")
         return found
