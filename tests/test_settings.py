@@ -7,7 +7,7 @@ import pytest
 
 from counterfoil.core.errors import SettingsError
 from counterfoil.settings import Settings, load, read_secret_key, variable
-from counterfoil.settings.values import PARSERS
+from counterfoil.settings.values import PARSERS, RATE_SOURCES
 
 RPC = "http://user:hunter2@127.0.0.1:9332"
 
@@ -91,6 +91,7 @@ def test_prices_and_hosts() -> None:
         ("LTC", "JPY"): Decimal(12000),
         ("LTC", "EUR"): Decimal("70.5"),
     }
+    assert settings.rate_sources == RATE_SOURCES
     assert settings.allow_hosts == ("a", "b")
     assert load({"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "127.0.0.1, b ,"}).allow_hosts == (
         "127.0.0.1",

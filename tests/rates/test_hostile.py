@@ -3,6 +3,7 @@
 import asyncio
 import time
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 import httpx2
@@ -133,7 +134,7 @@ DOCUMENTS = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.dictionaries(KEYS, inner, max_size=4),
-        *(inner.map(lambda value, name=name: shapes(value)[name]) for name in EXCHANGES),
+        *(inner.map(shapes).map(itemgetter(name)) for name in EXCHANGES),
     ),
     max_leaves=8,
 )

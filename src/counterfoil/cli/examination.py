@@ -251,7 +251,7 @@ class _Examination:
             last = await self._last_good_price()
             return Finding(PROBLEM, "rates", f"{text} {last}Set {example}, for example.")
         if troubles:
-            return Finding(NOTE, "rates", f"{troubles} The others do: {'; '.join(told)}")
+            return Finding(NOTE, "rates", f"{troubles} The others say: {'; '.join(told)}")
         return Finding(OK, "rates", "; ".join(told) or "None, and none is needed in test mode.")
 
     async def _last_good_price(self) -> str:
