@@ -18,13 +18,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx2
 
+from counterfoil.app.rate_sources import KINDS
 from counterfoil.core.ports import RateSource
 from counterfoil.core.quote import Pair
-from counterfoil.rates.bitstamp import Bitstamp
-from counterfoil.rates.coinbase import Coinbase
-from counterfoil.rates.coingecko import CoinGecko
-from counterfoil.rates.ecb import EuropeanCentralBank
-from counterfoil.rates.kraken import Kraken
 from tests.channels.receivers import Reply, reply
 from tests.conftest import START_AT
 
@@ -114,16 +110,7 @@ class Market:
         self, client: httpx2.AsyncClient, coins: Sequence[str] = ("LTC",), timeout_s: float = 10.0
     ) -> list[RateSource]:
         """Return the five sources, who take this server for their providers."""
-        kinds: tuple[tuple[str, Callable[..., RateSource]], ...] = (
-            ("kraken", Kraken),
-            ("coinbase", Coinbase),
-            ("bitstamp", Bitstamp),
-            ("coingecko", CoinGecko),
-        )
-        exchanges = [
-            kind(client, coins, url=self.url(name), timeout_s=timeout_s) for name, kind in kinds
-        ]
-        return [*exchanges, EuropeanCentralBank(client, url=self.url("ecb"), timeout_s=timeout_s)]
+        return [kind(client, coins, url=self.url(kind.name), timeout_s=timeout_s) for kind in KINDS]
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)

@@ -156,7 +156,7 @@ async def test_coingecko(market: Market, client: httpx2.AsyncClient) -> None:
 
 
 async def test_the_european_central_bank(market: Market, client: httpx2.AsyncClient) -> None:
-    source = EuropeanCentralBank(client, url=market.url("ecb"))
+    source = EuropeanCentralBank(client, [], url=market.url("ecb"))
     assert await fetched(source) == [
         Tick("ecb", "EUR", currency, Decimal(told), FIXED_AT, is_fixing=True)
         for currency, told in market.legs.items()
@@ -184,7 +184,7 @@ async def test_a_fixing_that_is_none(
     market: Market, client: httpx2.AsyncClient, body: bytes
 ) -> None:
     market.answers["ecb"] = reply(200, body)
-    error = await refusal(EuropeanCentralBank(client, url=market.url("ecb")))
+    error = await refusal(EuropeanCentralBank(client, [], url=market.url("ecb")))
     assert error.message.startswith("The European Central Bank ")
 
 
@@ -208,7 +208,7 @@ async def test_an_entity_is_never_unfolded(
 ) -> None:
     body = fixing({"USD": "1.1"}).replace(b"?>", b"?>" + doctype.encode(), 1)
     market.answers["ecb"] = reply(200, body.replace(b"Reference rates", b"&lol9;"))
-    error = await refusal(EuropeanCentralBank(client, url=market.url("ecb")))
+    error = await refusal(EuropeanCentralBank(client, [], url=market.url("ecb")))
     assert error.message == "The European Central Bank did not answer with XML that can be read."
 
 

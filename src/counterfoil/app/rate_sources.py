@@ -19,6 +19,8 @@ from counterfoil.rates.fixed import FixedRates
 from counterfoil.rates.kraken import Kraken
 from counterfoil.settings import Settings
 
+KINDS = (Kraken, Coinbase, Bitstamp, CoinGecko, EuropeanCentralBank)
+
 
 @asynccontextmanager
 async def opened_sources(
@@ -40,11 +42,4 @@ def live_sources(
     client: httpx2.AsyncClient, names: Collection[str], coins: Collection[str]
 ) -> list[RateSource]:
     """Return the sources of these names, to be asked about these coins."""
-    known: tuple[RateSource, ...] = (
-        Kraken(client, coins),
-        Coinbase(client, coins),
-        Bitstamp(client, coins),
-        CoinGecko(client, coins),
-        EuropeanCentralBank(client),
-    )
-    return [source for source in known if source.name in names]
+    return [kind(client, coins) for kind in KINDS if kind.name in names]

@@ -7,12 +7,8 @@ has coins too, but the wrong way round, and one divided by a rounded number is n
 import asyncio
 from collections.abc import Iterable, Sequence
 
-import httpx2
-
 from counterfoil.core.ports import Tick
-from counterfoil.rates.feed import TIMEOUT_S, TRADED_FIATS, Feed, at, price
-
-URL = "https://api.coinbase.com"
+from counterfoil.rates.feed import TRADED_FIATS, Source, at, price
 
 _COINS = "BCH BTC DASH DOGE ETH LTC SOL USDC USDT XRP"
 _DOLLAR = "USD"
@@ -27,42 +23,28 @@ _FIATS = """
 """
 
 
-class Coinbase:
+class Coinbase(Source):
     """Asks Coinbase; implements the port RateSource."""
 
     name = "coinbase"
+    title = "Coinbase"
+    home = "https://api.coinbase.com"
     every_s = 30
     currencies = frozenset(_FIATS.split())
 
-    def __init__(
-        self,
-        client: httpx2.AsyncClient,
-        coins: Iterable[str],
-        *,
-        url: str = URL,
-        timeout_s: float = TIMEOUT_S,
-    ) -> None:
-        """Take the coins to ask about."""
-        self._feed = Feed(client, "Coinbase", url, timeout_s=timeout_s)
-        listed = [coin for coin in sorted(coins) if coin in _COINS.split()]
-        self._wanted: dict[str, Iterable[str]] = dict.fromkeys(listed, TRADED_FIATS)
-        self._wanted[_DOLLAR] = sorted(self.currencies - {_DOLLAR})
-
     async def fetch(self, now: int) -> Sequence[Tick]:
         """Return the current prices; raises UnavailableError."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                asking = [
-                    group.create_task(self._ask(base, fiats, now))
-                    for base, fiats in self._wanted.items()
-                ]
-        except ExceptionGroup as failed:
-            # The first to fail speaks for all: the others were given up with it.
-            raise failed.exceptions[0] from None
-        found = [tick for each in asking for tick in each.result()]
-        if not found:
-            raise self._feed.broken("named no price")
-        return found
+        asking = [
+            self._ask(coin, TRADED_FIATS, now) for coin in self._coins if coin in _COINS.split()
+        ]
+        asking.append(self._ask(_DOLLAR, sorted(self.currencies - {_DOLLAR}), now))
+        found: list[Tick] = []
+        # All are waited for, so that none goes on in the background after another has failed.
+        for answer in await asyncio.gather(*asking, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            found += answer
+        return self._some(found)
 
     async def _ask(self, base: str, fiats: Iterable[str], now: int) -> list[Tick]:
         document = await self._feed.get_json("/v2/exchange-rates", {"currency": base})

@@ -11,12 +11,8 @@ from decimal import Decimal
 from typing import NoReturn
 from xml.parsers import expat
 
-import httpx2
-
 from counterfoil.core.ports import Tick
-from counterfoil.rates.feed import TIMEOUT_S, Feed, price
-
-URL = "https://www.ecb.europa.eu"
+from counterfoil.rates.feed import Source, price
 
 _EURO = "EUR"
 _FIATS = """
@@ -30,18 +26,14 @@ _DAY = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 _FIXED_AT = dt.time(13, 15, tzinfo=dt.UTC)
 
 
-class EuropeanCentralBank:
+class EuropeanCentralBank(Source):
     """Asks the European Central Bank; implements the port RateSource."""
 
     name = "ecb"
+    title = "The European Central Bank"
+    home = "https://www.ecb.europa.eu"
     every_s = 3_600
     currencies = frozenset(_FIATS.split()) | {_EURO}
-
-    def __init__(
-        self, client: httpx2.AsyncClient, *, url: str = URL, timeout_s: float = TIMEOUT_S
-    ) -> None:
-        """Ask for all currencies, since one answer has them all."""
-        self._feed = Feed(client, "The European Central Bank", url, timeout_s=timeout_s)
 
     async def fetch(self, now: int) -> Sequence[Tick]:
         """Return the newest fixing; raises UnavailableError."""

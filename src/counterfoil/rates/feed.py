@@ -8,17 +8,18 @@ nothing is a small thing beside one that says the wrong thing.
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from decimal import Decimal
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import httpx2
 
 from counterfoil.core import money
 from counterfoil.core.errors import UnavailableError
+from counterfoil.core.ports import Tick
 
 TIMEOUT_S = 10.0
 # The largest answer, all markets of Bitstamp, has some 50 KB.
@@ -42,7 +43,7 @@ class Feed:
     """
 
     def __init__(
-        self, client: httpx2.AsyncClient, title: str, url: str, *, timeout_s: float = TIMEOUT_S
+        self, client: httpx2.AsyncClient, title: str, url: str, *, timeout_s: float
     ) -> None:
         self._client = client
         self._title = title
@@ -103,6 +104,34 @@ class Feed:
             told = response.headers.get("retry-after", "").strip()
             wait_s = int(told) if _SECONDS.fullmatch(told) else _BUSY_WAIT_S
         return self.broken(f"answered with HTTP {response.status_code}", retry_after_s=wait_s)
+
+
+class Source:
+    """What the sources share; each one implements the port RateSource.
+
+    `coins` are the coins to ask about. A test names a server of its own as `url`.
+    """
+
+    title: ClassVar[str]
+    home: ClassVar[str]
+
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        coins: Iterable[str],
+        *,
+        url: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._feed = Feed(client, self.title, url or self.home, timeout_s=timeout_s)
+        self._coins = sorted(coins)
+
+    def _some(self, ticks: Iterable[Tick]) -> list[Tick]:
+        """Return what was told; raises UnavailableError where that is nothing."""
+        found = list(ticks)
+        if not found:
+            raise self._feed.broken("named no price")
+        return found
 
 
 def _refuse(constant: str) -> NoReturn:

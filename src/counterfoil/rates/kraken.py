@@ -4,16 +4,13 @@ https://docs.kraken.com/api/docs/rest-api/get-ticker-information: public, and an
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
-
-import httpx2
 
 from counterfoil.core.ports import Tick
 from counterfoil.core.quote import Pair
-from counterfoil.rates.feed import TIMEOUT_S, TRADED_FIATS, Feed, at, middle
-
-URL = "https://api.kraken.com"
+from counterfoil.rates.feed import TRADED_FIATS, Source, at, middle
 
 # Kraken has names of its own for two coins.
 _PLAIN_CODES = "BCH DASH ETH LTC SOL TON TRX USDC USDT XMR XRP"
@@ -26,25 +23,19 @@ _USUAL_FIATS = ("USD", "EUR")
 _ERROR = re.compile(r"E[A-Za-z]{1,20}:[A-Za-z ]{1,60}")
 
 
-class Kraken:
+class Kraken(Source):
     """Asks Kraken; implements the port RateSource."""
 
     name = "kraken"
+    title = "Kraken"
+    home = "https://api.kraken.com"
     every_s = 30
 
-    def __init__(
-        self,
-        client: httpx2.AsyncClient,
-        coins: Iterable[str],
-        *,
-        url: str = URL,
-        timeout_s: float = TIMEOUT_S,
-    ) -> None:
-        """Take the coins to ask about."""
-        self._feed = Feed(client, "Kraken", url, timeout_s=timeout_s)
-        self._pairs = {
+    @cached_property
+    def _pairs(self) -> Mapping[str, Pair]:
+        return {
             f"{_CODES[coin]}{fiat}": (coin, fiat)
-            for coin in sorted(coins)
+            for coin in self._coins
             if coin in _CODES
             for fiat in _FIATS.get(coin, _USUAL_FIATS)
         }
@@ -73,9 +64,7 @@ class Kraken:
             for market in (self._market(document, name, pair),)
             if (price := middle(at(market, "b", 0), at(market, "a", 0))) is not None
         ]
-        if not found:
-            raise self._feed.broken("named no price")
-        return found
+        return self._some(found)
 
     def _market(self, document: object, name: str, pair: Pair) -> object:
         """Return what is said of a pair, which may be told under an older name: XXBTZUSD."""
