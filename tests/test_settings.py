@@ -176,6 +176,11 @@ def test_an_unknown_name_with_nothing_near() -> None:
         ("port = {}", "port in counterfoil.toml must be a whole number"),
         ("role = ['all']", "role in counterfoil.toml must be one of all, web, worker."),
         (
+            "rates.sources = ['kraken', 'oracle']",
+            "rates.sources in counterfoil.toml must be some of kraken, coinbase, bitstamp, "
+            "coingecko, ecb, or none.",
+        ),
+        (
             "[rates.fixed]\nLTC_USD = nan",
             "rates.fixed.LTC_USD in counterfoil.toml must be a price of more than zero",
         ),
