@@ -177,8 +177,10 @@ def test_an_unknown_name_with_nothing_near() -> None:
         ("role = ['all']", "role in counterfoil.toml must be one of all, web, worker."),
         (
             "rates.sources = ['kraken', 'oracle']",
-            "rates.sources in counterfoil.toml must be some of kraken, coinbase, bitstamp, "
-            "coingecko, ecb, or none.",
+            (
+                "rates.sources in counterfoil.toml must be some of kraken, coinbase, bitstamp, "
+                "coingecko, ecb, or none."
+            ),
         ),
         (
             "[rates.fixed]\nLTC_USD = nan",

@@ -245,7 +245,7 @@ async def test_an_outage_costs_a_request_nothing(
 
 
 async def test_a_hanging_source_delays_no_other(
-    context: Context, market: Market, sources: list[RateSource], clock: FakeClock
+    context: Context, market: Market, clock: FakeClock
 ) -> None:
     market.answers["kraken"] = hang
     async with guarded("127.0.0.1").client(timeout_s=None) as client:
