@@ -1,10 +1,20 @@
 """`counterfoil doctor`: one line for each thing, and what to do where it is wrong."""
 
+import asyncio
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from typer.testing import Result
 
+from counterfoil.app import rate_sources
+from counterfoil.core.errors import UnavailableError
+from counterfoil.core.ports import Tick
+from counterfoil.db.sqlite import Sqlite
+from counterfoil.services import rates
 from tests.cli.program import LITECOIN, Program
 from tests.test_app import KEY
 
@@ -106,7 +116,10 @@ def test_the_doctor_without_a_database(program: Program) -> None:
 
 
 def test_the_doctor_on_a_node_that_is_away(program: Program) -> None:
-    program.environment = LITECOIN | {"COUNTERFOIL_PUBLIC_URL": "http://pay.example"}
+    program.environment = LITECOIN | {
+        "COUNTERFOIL_PUBLIC_URL": "http://pay.example",
+        "COUNTERFOIL_RATES__SOURCES": "none",
+    }
     done = program.run("doctor")
     assert done.exit_code == 1
     found = examined(done)
@@ -129,3 +142,52 @@ def test_the_doctor_on_an_allow_list_that_is_wrong(program: Program) -> None:
     assert examined(program.run("doctor"))["webhooks"][0] == "problem"
     program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "10.0.0.5"}
     assert "10.0.0.5" in examined(program.run("doctor"))["webhooks"][1]
+
+
+@dataclass
+class Source:
+    """A source on which one can rely in a test; implements `core.ports.RateSource`."""
+
+    name: str
+    prices: Mapping[str, str]
+    currencies: frozenset[str] = frozenset({"USD", "EUR"})
+    every_s: int = 30
+
+    async def fetch(self, now: int) -> Sequence[Tick]:
+        if not self.prices:
+            raise UnavailableError("rate_unavailable", f"{self.name.title()} cannot be reached.")
+        return [
+            Tick(self.name, "LTC", fiat, Decimal(price), now) for fiat, price in self.prices.items()
+        ]
+
+
+def test_the_doctor_on_live_rates(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {"USD": "80.25", "EUR": "73.50"}
+    sources = [Source("kraken", both), Source("ecb", both), Source("bitstamp", both)]
+    monkeypatch.setattr(rate_sources, "live_sources", lambda *_: sources)
+    program.environment = dict(LITECOIN)
+    told = "1 LTC = 80.25 USD ({0}); 1 LTC = 73.50 EUR ({0})"
+    everybody = told.format("bitstamp, ecb, kraken")
+    assert examined(program.run("doctor"))["rates"] == ("ok", everybody)
+    sources[0].prices = {}
+    two = told.format("bitstamp, ecb")
+    note = ("note", f"Kraken cannot be reached. The others say: {two}")
+    assert examined(program.run("doctor"))["rates"] == note
+    sources[2].prices = {"USD": "80.25"}
+    level, text = examined(program.run("doctor"))["rates"]
+    assert (level, text.partition(" Set ")[0]) == (
+        "problem",
+        "There is no price of LTC/EUR. Kraken cannot be reached.",
+    )
+
+
+async def test_the_doctor_says_when_prices_were_last_good(
+    sqlite: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rates.refresh(sqlite, [Source("kraken", {"USD": "80"})], 1_767_700_000_123)
+    monkeypatch.setattr(rate_sources, "live_sources", lambda *_: [Source("kraken", {})])
+    program = Program(tmp_path)
+    program.environment = dict(LITECOIN)
+    done = await asyncio.to_thread(program.run, "doctor")
+    text = examined(done)["rates"][1]
+    assert "The last ones came at 2026-01-06T11:46:40.123Z. Set COUNTERFOIL_" in text

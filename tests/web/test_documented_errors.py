@@ -18,6 +18,7 @@ Recipe = Callable[[World], Awaitable[httpx2.Response]]
 
 LARGE = b'{"memo": "' + b"x" * (64 * 1024) + b'"}'
 TEST_KEY = ("Shop", Mode.TEST, Scope.FULL)
+RATES = "/api/rates"
 
 
 def path_of(endpoint: Endpoint, invoice_id: int = 1) -> str:
@@ -90,9 +91,9 @@ def asking(**fields: Any) -> Recipe:
     return ask
 
 
-def listing(query: str) -> Recipe:
+def listing(query: str, path: str = "/api/invoices") -> Recipe:
     async def ask(world: World) -> httpx2.Response:
-        return await world.request("GET", f"/api/invoices?{query}")
+        return await world.request("GET", f"{path}?{query}")
 
     return ask
 
@@ -187,6 +188,10 @@ OWN: dict[tuple[str, str], Recipe] = {
     ("list_invoices", "invalid_number"): listing("limit=201"),
     ("list_invoices", "repeated_parameter"): listing("limit=1&limit=2"),
     ("list_invoices", "too_many"): listing("&".join(f"x{n}=" for n in range(51))),
+    ("list_rates", "invalid_currency"): listing("fiat_currency=XYZ", RATES),
+    ("list_rates", "unsupported_currency"): listing("fiat_currency=EUR", RATES),
+    ("list_rates", "repeated_parameter"): listing("fiat_currency=USD&fiat_currency=EUR", RATES),
+    ("list_rates", "too_many"): listing("&".join(f"x{n}=" for n in range(51)), RATES),
     ("cancel_invoice", "invoice_has_money"): has_money,
     ("simulate_payment", "live_invoice"): live_invoice,
     ("simulate_payment", "not_payable"): not_payable,

@@ -147,7 +147,7 @@ def client_of(app: Any, address: str = "203.0.113.7") -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="https://api.example.com")
 
 
-async def _cut_keys(world: World, name: str) -> None:
+async def cut_keys(world: World, name: str) -> None:
     """Make a merchant a key of every mode and scope, all in one commit."""
     for mode in Mode:
         for scope in Scope:
@@ -197,7 +197,7 @@ async def open_world(
     world = World(store, clock, context, deps, app, client_of(app))
     for name in ("Shop", "Other"):
         world.merchants[name] = await merchants.create(context, name, "USD", clock.now())
-        await _cut_keys(world, name)
+        await cut_keys(world, name)
     await watching.ensure_chains(context)
     if not is_fresh:
         await rates.refresh(store, [FixedRates(PRICES)], clock.now())

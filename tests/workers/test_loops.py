@@ -81,6 +81,7 @@ class Quiet:
 
     name = "quiet"
     currencies = frozenset({"USD"})
+    every_s = 30
     asked = 0
 
     async def fetch(self, now: int) -> Sequence[Tick]:
@@ -96,9 +97,11 @@ async def test_the_quoter_asks_again_after_a_failure(shop: Shop) -> None:
     async def has_answered() -> bool:
         return source.asked >= 3
 
-    await run_until(quoter.ask(shop.store, [source], shop.clock), has_answered)
+    await run_until(quoter.ask(shop.store, source, shop.clock), has_answered)
     assert shop.clock.now() - before >= 60_000
-    assert (await rates.last_good_at(shop.store) or 0) > before
+    (state,) = [each for each in await rates.list_sources(shop.store) if each.name == "quiet"]
+    assert (state.good_at or 0) > before
+    assert state.trouble is None
 
 
 async def test_the_sweeper_drops_what_is_old_and_notes_what_was_used(shop: Shop) -> None:

@@ -111,7 +111,7 @@ async def running(here: Installation, listener: socket.socket | None) -> AsyncIt
     Then nothing more is accepted, what was begun is finished, and leases are given back.
     """
     await watching.ensure_chains(here.context)
-    await rates.refresh(here.database, here.sources, here.clock.now())
+    await rates.enable(here.database, here.sources, here.clock.now())
     supervisor = Supervisor(here.clock)
     try:
         async with AsyncExitStack() as stack:
@@ -140,11 +140,15 @@ def _loops(here: Installation) -> Mapping[str, Loop]:
         )
         for chain in here.chains
     }
+    quoters = {
+        f"ask-{source.name}": partial(quoter.ask, database, source, clock)
+        for source in here.sources
+    }
     return {
         **watchers,
+        **quoters,
         "clock": partial(expiry.expire, context, clock),
         "courier": partial(courier.run, database.listen("outbox")),
-        "quoter": partial(quoter.ask, database, here.sources, clock),
         "sweeper": partial(sweeper.sweep_up, context, here.keyring, clock),
     }
 

@@ -257,13 +257,18 @@ class SimulatorLedger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One source's price: 1 `base` costs `price` of `currency`, as of `at`."""
+    """One source's price: 1 `base` costs `price` of `currency`, as of `at`.
+
+    A fixing is made once a working day and stands until the next one; any other price is of the
+    moment.
+    """
 
     source: str
     base: str
     currency: str
     price: Decimal
     at: int
+    is_fixing: bool = False
 
 
 class RateSource(Protocol):
@@ -277,8 +282,15 @@ class RateSource(Protocol):
     def currencies(self) -> frozenset[str]:
         """The fiat currencies that it lists, known without asking it."""
 
+    @property
+    def every_s(self) -> int:
+        """How often it is asked."""
+
     async def fetch(self, now: int) -> Sequence[Tick]:
-        """Return the current prices; raises UnavailableError where there are none to be had."""
+        """Return the current prices; raises UnavailableError where there are none to be had.
+
+        It has a time limit of its own, and answers or raises within it.
+        """
 
 
 # --- channels ---------------------------------------------------------------------------------

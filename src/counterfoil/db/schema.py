@@ -5,9 +5,15 @@ equality in SQL: a SQLite INTEGER overflows at 9.2 ether. Lists and objects are 
 written whole. `migrations/` makes these tables; a test holds the two together.
 """
 
-from typing import Any
-
 import sqlalchemy as sa
+
+from counterfoil.db.columns import BIG as _BIG
+from counterfoil.db.columns import at as _at
+from counterfoil.db.columns import identity as _id
+from counterfoil.db.columns import number as _number
+from counterfoil.db.columns import ref as _ref
+from counterfoil.db.columns import text as _text
+from counterfoil.db.columns import where as _where
 
 metadata = sa.MetaData(
     naming_convention={
@@ -17,36 +23,6 @@ metadata = sa.MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-
-# SQLite counts rowids only in a column declared INTEGER; both hold 64 bits.
-_BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-
-
-def _id() -> sa.Column[int]:
-    return sa.Column("id", _BIG, sa.Identity(), primary_key=True)
-
-
-def _ref(name: str, target: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, _BIG, sa.ForeignKey(f"{target}.id"), nullable=null)
-
-
-def _at(name: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=null)
-
-
-def _text(name: str, *, null: bool = False) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=null)
-
-
-def _number(name: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=null)
-
-
-def _where(condition: str) -> dict[str, Any]:
-    """Return what makes an index partial, in either dialect."""
-    clause = sa.text(condition)
-    return {"sqlite_where": clause, "postgresql_where": clause}
-
 
 merchant = sa.Table(
     "merchant",
@@ -392,6 +368,18 @@ rate = sa.Table(
     sa.Column("currency", sa.Text, primary_key=True),
     _text("price"),
     _at("at"),
+    # A price that is made once a working day, and stands until the next one.
+    sa.Column("is_fixing", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+# Whose turn it is to be asked for prices, whichever process asks, and what came of the last time.
+rate_source = sa.Table(
+    "rate_source",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _at("due_at"),
+    _at("good_at", null=True),
+    _text("trouble", null=True),
 )
 
 # The lowest and highest accepted price of each hour of the last day: what a jump is measured by.

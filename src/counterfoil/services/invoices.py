@@ -18,6 +18,7 @@ from counterfoil.db.payments import Credited
 from counterfoil.services.context import Context
 from counterfoil.services.payments import reassess
 from counterfoil.services.quotes import named_for_address
+from counterfoil.services.rates import unsupported_currency
 
 SHARE_TOKEN_BYTES = 16
 # What these functions are asked with and return.
@@ -66,10 +67,9 @@ def problems(context: Context, draft: Draft, mode: Mode) -> list[Problem]:
         except InvalidError as error:
             found.extend(error.problems)
 
-    if mode is Mode.LIVE and draft.currency not in context.currencies:
-        listed = ", ".join(sorted(context.currencies)) or "none"
-        message = f"This server has no rate source for {draft.currency}; it has: {listed}."
-        found.append(Problem("fiat_currency", "unsupported_currency", message))
+    unsupported = unsupported_currency(context, mode, draft.currency)
+    if unsupported is not None:
+        found.append(unsupported)
     if draft.wallet_address is not None and draft.coin_symbol is None:
         message = "coin_symbol is required when wallet_address is given."
         found.append(Problem("coin_symbol", "missing", message))

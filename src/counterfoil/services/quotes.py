@@ -116,8 +116,7 @@ def open_quote(
     chain = context.methods.chain_of(method)
     rate = rates.rate_of(connection, method, invoice.currency, now)
     if rate is None:
-        message = f"There is no reliable {method.symbol} price in {invoice.currency} now"
-        raise UnavailableError("rate_unavailable", message + "; try again in a minute.")
+        raise rates.unavailable(method, invoice.currency)
     due = money.ceil_to_minor(Fraction(invoice.amount) - invoice.standing.seen, invoice.currency)
     price_atomic = money.to_atomic(due, rate.price, method)
     place = _find_place(connection, context, invoice, method, known, price_atomic, now)

@@ -88,6 +88,28 @@ ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
         ],
     },
     ("simulate_payment", 200): {"success": True, "txid": _TXID},
+    ("list_rates", 200): {
+        "success": True,
+        "rates": [
+            {
+                "method": "LTC",
+                "coin_symbol": "LTC",
+                "fiat_currency": "USD",
+                "rate": "80.25",
+                "sources": ["bitstamp", "coinbase", "kraken"],
+                "at": "2025-11-11T11:11:00.000Z",
+            }
+        ],
+        "unavailable": [
+            {
+                "method": "BTC",
+                "coin_symbol": "BTC",
+                "fiat_currency": "USD",
+                "code": "rate_unavailable",
+                "message": "There is no reliable BTC price in USD now; try again in a minute.",
+            }
+        ],
+    },
     ("healthz", 200): {"status": "ok"},
     ("readyz", 200): {
         "ready": True,
@@ -103,13 +125,17 @@ ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
                 "trouble": None,
             }
         ],
-        "rates": {"last_good_at": "2025-11-11T11:11:00.000Z"},
+        "rates": {
+            "last_good_at": "2025-11-11T11:11:00.000Z",
+            "without_rate": [],
+            "sources": [{"name": "kraken", "good_at": "2025-11-11T11:11:00.000Z", "trouble": None}],
+        },
     },
     ("readyz", 503): {
         "ready": False,
         "database": False,
         "chains": [],
-        "rates": {"last_good_at": None},
+        "rates": {"last_good_at": None, "without_rate": [], "sources": []},
     },
 }
 
@@ -244,6 +270,11 @@ OTHER_ERRORS: dict[tuple[str, str], Error] = {
         "created_from",
         "created_from must be an ISO 8601 time such as 2030-01-31T18:00:00Z.",
     ),
+    ("list_rates", "repeated_parameter"): (
+        "fiat_currency",
+        "fiat_currency may stand in the query only once.",
+    ),
+    ("list_rates", "too_many"): ("query", "The query may have at most 50 parameters."),
     ("list_invoices", "too_many"): ("query", "The query may have at most 50 parameters."),
 }
 

@@ -1,0 +1,34 @@
+"""The kinds of columns that the tables are made of."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+# SQLite counts rowids only in a column declared INTEGER; both hold 64 bits.
+BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def identity() -> sa.Column[int]:
+    return sa.Column("id", BIG, sa.Identity(), primary_key=True)
+
+
+def ref(name: str, target: str, *, null: bool = False) -> sa.Column[int]:
+    return sa.Column(name, BIG, sa.ForeignKey(f"{target}.id"), nullable=null)
+
+
+def at(name: str, *, null: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=null)
+
+
+def text(name: str, *, null: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=null)
+
+
+def number(name: str, *, null: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=null)
+
+
+def where(condition: str) -> dict[str, Any]:
+    """Return what makes an index partial, in either dialect."""
+    clause = sa.text(condition)
+    return {"sqlite_where": clause, "postgresql_where": clause}
