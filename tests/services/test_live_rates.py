@@ -54,7 +54,7 @@ async def sources(market: Market) -> AsyncIterator[list[RateSource]]:
 def context(database: Database, sources: list[RateSource]) -> Context:
     return Context(
         store=database,
-        methods=Methods([litecoin("mainnet", "http://user:password@127.0.0.1:9", 6, None)]),
+        methods=Methods([litecoin("mainnet", "http://user:password@127.0.0.1:9")]),
         currencies=frozenset().union(*(source.currencies for source in sources)),
         entropy=FakeEntropy(),
         checkout_url="https://pay.example",
