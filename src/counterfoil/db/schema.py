@@ -18,7 +18,7 @@ metadata = sa.MetaData(
     }
 )
 
-# SQLite counts rowids only in a column declared INTEGER; both hold 64 bits.
+# SQLite counts only INTEGER (AUTOINCREMENT, in the migrations); both hold 64 bits.
 _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
@@ -30,10 +30,6 @@ def _ref(name: str, target: str, *, null: bool = False) -> sa.Column[int]:
     return sa.Column(name, _BIG, sa.ForeignKey(f"{target}.id"), nullable=null)
 
 
-def _at(name: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=null)
-
-
 def _text(name: str, *, null: bool = False) -> sa.Column[str]:
     return sa.Column(name, sa.Text, nullable=null)
 
@@ -42,10 +38,12 @@ def _number(name: str, *, null: bool = False) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=null)
 
 
+_at = _number
+
+
 def _where(condition: str) -> dict[str, Any]:
     """Return what makes an index partial, in either dialect."""
-    clause = sa.text(condition)
-    return {"sqlite_where": clause, "postgresql_where": clause}
+    return dict.fromkeys(("sqlite_where", "postgresql_where"), sa.text(condition))
 
 
 merchant = sa.Table(
@@ -218,6 +216,8 @@ chain = sa.Table(
     _text("trouble", null=True),
     _at("checked_at", null=True),
     _number("node_height", null=True),
+    # After a restore: shared addresses ask for no new amounts before this reading of `watched_ms`.
+    _number("amounts_from_ms", null=True),
 )
 
 header = sa.Table(
@@ -327,6 +327,7 @@ event = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("uq_event_seq", "merchant_id", "mode", "seq", unique=True),
     sa.Index(None, "invoice_id"),
+    sa.Index(None, "at"),
 )
 
 channel = sa.Table(

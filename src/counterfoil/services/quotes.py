@@ -188,16 +188,20 @@ def _fresh_address(
     """Return the destination of the wallet's next address that nobody was ever shown."""
     while True:
         index = merchants.take_index(connection, wallet.id)
+        derived = context.methods.derive(chain.name, wallet.value, index)
+        if quotes.find_destination(connection, derived.key) is not None:
+            # Shown already, for another wallet of the same keys or by a server that is lost.
+            continue
         destination = quotes.claim_destination(
             connection,
             wallet.merchant_id,
-            context.methods.derive(chain.name, wallet.value, index),
+            derived,
             matching.Kind.EXCLUSIVE,
             wallet_id=wallet.id,
             derivation_index=index,
             now=now,
         )
-        # The address of another wallet of the same keys may have been shown already: go on.
+        # Another wallet of the same keys may have been faster.
         if destination is not None and not quotes.list_candidates(connection, destination.id):
             return destination.id
 
@@ -231,6 +235,12 @@ def _shared(
     if last is not None and is_still_held and _price(last, method) == price_atomic:
         # The same price again: the payer keeps the amount that may already stand in their wallet.
         return _Place(destination.id, last.amount_atomic, is_shared=True)
+    if state.amounts_rest_ms:
+        message = (
+            "The shop's server was restored from a backup, and amounts that it asked for before "
+            "may still be paid to this address. Ask the shop for another way to pay."
+        )
+        raise ConflictError("no_free_amount", message)
     if len({quote.amount_atomic for quote in own}) >= matching.AMOUNTS_PER_INVOICE_MAX:
         message = "This invoice has had as many prices as it may. Ask the shop for a new invoice."
         raise ConflictError("no_free_amount", message)
