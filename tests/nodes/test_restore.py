@@ -21,7 +21,8 @@ from tests.nodes.test_acceptance import _order, _read_page, make_xpub
 from tests.postgres_server import PostgresServer
 from tests.served import Served, wait_until_chain_is_read
 
-pytestmark = pytest.mark.node
+# Two servers are started one after the other, and the machine may be busy.
+pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
