@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-# SQLite counts rowids only in a column declared INTEGER; both hold 64 bits.
+# SQLite counts only INTEGER (AUTOINCREMENT, in the migrations); both hold 64 bits.
 BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 

@@ -420,8 +420,13 @@ def keep_answer(connection: sa.Connection, scope: Scope, answer: str) -> None:
     connection.execute(sa.update(idempotency).where(*matches).values(answer=answer))
 
 
-def forget_idempotency(connection: sa.Connection, before: int) -> int:
-    """Drop the keys that are older than `before`."""
-    return connection.execute(
-        sa.delete(idempotency).where(idempotency.c.created_at < before)
-    ).rowcount
+def forget_idempotency(connection: sa.Connection, before: int, limit: int) -> int:
+    """Drop keys from before a time; return how many."""
+    key = tuple(idempotency.primary_key.columns)
+    oldest = (
+        sa.select(*key)
+        .where(idempotency.c.created_at < before)
+        .order_by(idempotency.c.created_at)
+        .limit(limit)
+    )
+    return connection.execute(sa.delete(idempotency).where(sa.tuple_(*key).in_(oldest))).rowcount

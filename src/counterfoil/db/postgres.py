@@ -8,6 +8,7 @@ wake-up hints.
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from counterfoil.core.errors import SettingsError, UnavailableError
 from counterfoil.core.ports import Mode
 from counterfoil.db import migrate
+from counterfoil.db.copies import Copy
 from counterfoil.db.engine import Bell, Topics, unavailable
 from counterfoil.db.postgres_lanes import GRACE_S, LOST, FindLane, InsertLane, Wanted
 
@@ -103,6 +105,19 @@ class Postgres:
             migrate.upgrade(connection)
 
         await self.write(upgrade)
+
+    async def copy_to(self, path: Path) -> None:
+        """Write all that is stored at one moment to an empty file."""
+        await self.check_schema()
+        with Copy(path, is_new=True) as copy:
+            try:
+                async with self._engine.connect() as connection:
+                    await connection.execution_options(
+                        isolation_level="REPEATABLE READ", postgresql_readonly=True
+                    )
+                    await connection.run_sync(copy.fill)
+            except (sa.exc.DBAPIError, sa.exc.TimeoutError, *_LOST) as error:
+                raise _told(error) from error
 
     async def read(self, fn: Callable[[sa.Connection], T]) -> T:
         """Run `fn` in a transaction that is rolled back, and that the server lets only read."""

@@ -195,6 +195,8 @@ chain = sa.Table(
     _text("trouble", null=True),
     _at("checked_at", null=True),
     _number("node_height", null=True),
+    # After a restore: shared addresses ask for no new amounts before this reading of `watched_ms`.
+    _number("amounts_from_ms", null=True),
 )
 
 header = sa.Table(
@@ -305,6 +307,7 @@ event = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("uq_event_seq", "merchant_id", "mode", "seq", unique=True),
     sa.Index(None, "invoice_id"),
+    sa.Index(None, "at"),
 )
 
 channel = sa.Table(

@@ -105,10 +105,22 @@ class Sqlite:
         if revision is not None:
             copy = self._path.with_name(f"{self._path.name}.before-{migrate.wanted()}")
             copy.unlink(missing_ok=True)
-            with self._engine.connect() as connection:
-                connection.execute(sa.text("VACUUM INTO :copy"), {"copy": str(copy)})
+            self._vacuum_into(copy)
             shutil.copymode(self._path, copy)
         await self.write(migrate.upgrade)
+
+    def _vacuum_into(self, path: Path) -> None:
+        """Copy what is committed, page by page; the writer goes on meanwhile."""
+        with self._engine.connect() as connection:
+            connection.execute(sa.text("VACUUM INTO :path"), {"path": str(path)})
+
+    async def copy_to(self, path: Path) -> None:
+        """Write all that is stored at one moment to an empty file."""
+        try:
+            await asyncio.to_thread(self._vacuum_into, path)
+        except sa.exc.DatabaseError as error:
+            message = f"The backup cannot be written: {error.orig}."
+            raise SettingsError("backup_not_written", message) from None
 
     async def read(self, fn: Callable[[sa.Connection], T]) -> T:
         """Run `fn` on a snapshot, beside the writer."""

@@ -187,16 +187,20 @@ def _fresh_address(
     """Return the destination of the wallet's next address that nobody was ever shown."""
     while True:
         index = merchants.take_index(connection, wallet.id)
+        derived = context.methods.derive(chain.name, wallet.value, index)
+        if quotes.find_destination(connection, derived.key) is not None:
+            # Shown already, for another wallet of the same keys or by a server that is lost.
+            continue
         destination = quotes.claim_destination(
             connection,
             wallet.merchant_id,
-            context.methods.derive(chain.name, wallet.value, index),
+            derived,
             matching.Kind.EXCLUSIVE,
             wallet_id=wallet.id,
             derivation_index=index,
             now=now,
         )
-        # The address of another wallet of the same keys may have been shown already: go on.
+        # Another wallet of the same keys may have been faster.
         if destination is not None and not quotes.was_shown(connection, destination.id):
             return destination.id
 
@@ -235,6 +239,12 @@ def _shared(
         if kept == own[-1].amount_atomic and holder in {quote.id for quote in own}:
             # The same price again: the amount may already stand in the payer's wallet.
             return _Place(destination.id, kept, is_shared=True)
+    if state.amounts_rest_ms:
+        message = (
+            "The shop's server was restored from a backup, and amounts that it asked for before "
+            "may still be paid to this address. Ask the shop for another way to pay."
+        )
+        raise ConflictError("no_free_amount", message)
     asked = {(quote.destination_id, quote.method, quote.amount_atomic) for quote in shared}
     if len(asked) >= matching.AMOUNTS_PER_INVOICE_MAX:
         message = "This invoice has had as many prices as it may. Ask the shop for a new invoice."

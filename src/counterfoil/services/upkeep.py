@@ -1,14 +1,38 @@
 """What time alone brings about: invoices fall due, amounts come free, rows grow old."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from counterfoil.core import matching
-from counterfoil.db import invoices, quotes
+from counterfoil.db import invoices, outbox, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.services.context import Context
 from counterfoil.services.payments import reassess
 from counterfoil.services.strays import waits
 
 _BATCH = 200
-_IDEMPOTENCY_KEPT_MS = 24 * 3_600_000
+_HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something that is kept for a time only.
+
+    `forget` drops the oldest from before a time, a given number at most, and returns how many.
+    """
+
+    what: str
+    for_ms: int
+    forget: Callable[[Connection, int, int], int]
+
+
+# All that grows old. Invoices, quotes, addresses and payments never do: money may always come late.
+RETENTION = (
+    Kept("answers to an `Idempotency-Key`", 24 * _HOUR_MS, invoices.forget_idempotency),
+    Kept("events, their deliveries and attempts", 90 * 24 * _HOUR_MS, outbox.forget_events),
+)
+# So few at a time that whoever writes beside it hardly waits.
+_FORGET_AT_ONCE = 200
 
 
 async def assess_due(context: Context, now: int, after: int) -> int:
@@ -36,12 +60,21 @@ async def assess_due(context: Context, now: int, after: int) -> int:
     return due[-1] if len(due) == _BATCH else 0
 
 
-async def sweep(context: Context, now: int) -> None:
-    """Free amounts whose quarantine is over, and drop what is kept for a time only."""
+async def sweep(context: Context, now: int) -> bool:
+    """Free amounts whose quarantine is over, and drop some of what has been kept long enough.
 
-    def write(connection: Connection) -> None:
+    Return whether there is more. Each step is a commit of its own, and may be done again.
+    """
+
+    def free(connection: Connection) -> int:
         quotes.start_quarantine(connection, now)
-        quotes.release_holds(connection, matching.QUARANTINE_MS, now)
-        invoices.forget_idempotency(connection, now - _IDEMPOTENCY_KEPT_MS)
+        return quotes.release_holds(connection, matching.QUARANTINE_MS, now)
 
-    await context.store.write(write)
+    is_more = await context.store.write(free) == quotes.CHUNK
+    for kept in RETENTION:
+        before = now - kept.for_ms
+        count = await context.store.write(
+            lambda c, k=kept, b=before: k.forget(c, b, _FORGET_AT_ONCE)  # type: ignore[misc]  # mypy cannot infer such a lambda
+        )
+        is_more |= count == _FORGET_AT_ONCE
+    return is_more
