@@ -26,8 +26,9 @@ def _id() -> sa.Column[int]:
     return sa.Column("id", _BIG, sa.Identity(), primary_key=True)
 
 
-def _ref(name: str, target: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, _BIG, sa.ForeignKey(f"{target}.id"), nullable=null)
+def _ref(name: str, target: str, *, null: bool = False, key: bool = False) -> sa.Column[int]:
+    to = sa.ForeignKey(f"{target}.id")
+    return sa.Column(name, _BIG, to, nullable=null, primary_key=key, autoincrement=False)
 
 
 def _at(name: str, *, null: bool = False) -> sa.Column[int]:
@@ -192,13 +193,7 @@ quote = sa.Table(
 amount_hold = sa.Table(
     "amount_hold",
     metadata,
-    sa.Column(
-        "destination_id",
-        _BIG,
-        sa.ForeignKey("destination.id"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _ref("destination_id", "destination", key=True),
     # In whole coins as decimal text: tokens of different decimals on one address must differ too.
     sa.Column("amount", sa.Text, primary_key=True),
     _ref("quote_id", "quote"),
@@ -307,9 +302,7 @@ due_reassess = sa.Table(
     "due_reassess",
     metadata,
     sa.Column("chain", sa.Text, primary_key=True),
-    sa.Column(
-        "invoice_id", _BIG, sa.ForeignKey("invoice.id"), primary_key=True, autoincrement=False
-    ),
+    _ref("invoice_id", "invoice", key=True),
 )
 
 event = sa.Table(
