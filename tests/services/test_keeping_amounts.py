@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from counterfoil.core import money
 from counterfoil.core.errors import ConflictError
 from counterfoil.core.invoice import Status
 from counterfoil.core.matching import QUARANTINE_MS
@@ -77,8 +78,10 @@ async def test_an_amount_that_may_have_become_anothers_credits_nobody(
     assert await restored.status(early) is Status.PAID
     assert await restored.status(late) is Status.UNPAID
     assert await restored.inbox() == ["no_exact_amount"]
-    held = await restored.store.read(lambda c: quotes.list_held(c, asked[late.id].destination_id))
-    assert held == {}
+    amount = money.format_coin(asked[late.id].amount_atomic, COIN.decimals)
+    destination_id = asked[late.id].destination_id
+    holder = await restored.store.read(lambda c: quotes.holder_of(c, destination_id, amount))
+    assert holder is None
 
 
 async def test_an_amount_that_was_held_at_the_backup_was_nobody_elses_before_it(

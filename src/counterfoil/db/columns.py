@@ -12,8 +12,9 @@ def identity() -> sa.Column[int]:
     return sa.Column("id", BIG, sa.Identity(), primary_key=True)
 
 
-def ref(name: str, target: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, BIG, sa.ForeignKey(f"{target}.id"), nullable=null)
+def ref(name: str, target: str, *, null: bool = False, key: bool = False) -> sa.Column[int]:
+    to = sa.ForeignKey(f"{target}.id")
+    return sa.Column(name, BIG, to, nullable=null, primary_key=key, autoincrement=False)
 
 
 def at(name: str, *, null: bool = False) -> sa.Column[int]:

@@ -116,7 +116,7 @@ class Postgres:
                         isolation_level="REPEATABLE READ", postgresql_readonly=True
                     )
                     await connection.run_sync(copy.fill)
-            except (sa.exc.DBAPIError, sa.exc.TimeoutError, *_LOST) as error:
+            except (sa.exc.DBAPIError, sa.exc.TimeoutError, *LOST) as error:
                 raise _told(error) from error
 
     async def read(self, fn: Callable[[sa.Connection], T]) -> T:

@@ -168,13 +168,7 @@ quote = sa.Table(
 amount_hold = sa.Table(
     "amount_hold",
     metadata,
-    sa.Column(
-        "destination_id",
-        _BIG,
-        sa.ForeignKey("destination.id"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _ref("destination_id", "destination", key=True),
     # In whole coins as decimal text: tokens of different decimals on one address must differ too.
     sa.Column("amount", sa.Text, primary_key=True),
     _ref("quote_id", "quote"),
@@ -285,9 +279,7 @@ due_reassess = sa.Table(
     "due_reassess",
     metadata,
     sa.Column("chain", sa.Text, primary_key=True),
-    sa.Column(
-        "invoice_id", _BIG, sa.ForeignKey("invoice.id"), primary_key=True, autoincrement=False
-    ),
+    _ref("invoice_id", "invoice", key=True),
 )
 
 event = sa.Table(
