@@ -1,6 +1,8 @@
 """`counterfoil doctor`: one line for each thing, and what to do where it is wrong."""
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from typer.testing import Result
@@ -40,6 +42,7 @@ def test_the_doctor_on_a_good_installation(program: Program) -> None:
         "secret key",
         "simulator",
         "rates",
+        "wallets",
         "public URL",
         "clock",
         "webhooks",
@@ -129,3 +132,24 @@ def test_the_doctor_on_an_allow_list_that_is_wrong(program: Program) -> None:
     assert examined(program.run("doctor"))["webhooks"][0] == "problem"
     program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "10.0.0.5"}
     assert "10.0.0.5" in examined(program.run("doctor"))["webhooks"][1]
+
+
+def test_the_doctor_on_a_wallet_with_a_long_gap(program: Program) -> None:
+    program("key", "list")
+    with closing(sqlite3.connect(program.folder / "counterfoil.db")) as database:
+        database.execute("INSERT INTO wallet VALUES (9, 1, 'LTC', 'xpub', 'key', 15, 1, NULL)")
+        database.executemany(
+            "INSERT INTO destination (merchant_id, key, address, kind, wallet_id, derivation_index,"
+            " created_at) VALUES (1, ?, '', 'exclusive', 9, ?, 1)",
+            [(f"{index:04x}", index) for index in range(15)],
+        )
+        database.commit()
+    done = program.run("doctor")
+    assert done.exit_code == 0
+    level, text = examined(done)["wallets"]
+    assert level == "note"
+    assert text.startswith("Default, wallet 9 (LTC): 15 addresses in a row were shown and not paid")
+    assert "to 100" in text
+    listed = program.run("wallet", "list")
+    assert listed.stdout.splitlines()[1].split()[:6] == ["9", "LTC", "xpub", "15", "15", "0"]
+    assert listed.stderr.startswith("Wallet 9: 15 addresses in a row were shown and not paid")

@@ -147,9 +147,10 @@ async def test_a_failed_migration_leaves_nothing_behind(
 async def test_an_older_schema_is_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The first migration is the only one yet: this version pretends to want one more.
-    monkeypatch.setattr(migrate, "wanted", lambda: "0002")
-    with pytest.raises(SettingsError, match="has the older schema 0001") as refused:
+    newest = migrate.wanted()
+    # This version pretends to want one more.
+    monkeypatch.setattr(migrate, "wanted", lambda: "9998")
+    with pytest.raises(SettingsError, match=f"has the older schema {newest}") as refused:
         await database.check_schema()
     assert refused.value.code == "old_schema"
 
@@ -179,9 +180,9 @@ async def test_sqlite_keeps_a_copy_of_an_older_file(
 ) -> None:
     await sqlite.write(add_merchant)
     (tmp_path / "counterfoil.db").chmod(0o600)
-    monkeypatch.setattr(migrate, "wanted", lambda: "0002")
+    monkeypatch.setattr(migrate, "wanted", lambda: "9998")
     await sqlite.migrate()
-    copy = tmp_path / "counterfoil.db.before-0002"
+    copy = tmp_path / "counterfoil.db.before-9998"
     assert copy.stat().st_mode & 0o777 == 0o600
     with sqlite3.connect(copy) as connection:
         assert connection.execute("SELECT name FROM merchant").fetchall() == [("shop",)]

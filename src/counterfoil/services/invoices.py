@@ -252,13 +252,15 @@ def claim_shared(
     method: Method,
     destination: Destination,
     now: int,
+    *,
+    field: str = "wallet_address",
 ) -> None:
     """Claim an address for a merchant to share among invoices; raises ConflictError.
 
     An address that a wallet here derives is for one invoice alone: shared, it would credit two.
     """
-    message = "This wallet_address is already in use on this server; use another address."
-    conflict = ConflictError("address_in_use", message, field="wallet_address")
+    message = f"This {field} is already in use on this server; use another address."
+    conflict = ConflictError("address_in_use", message, field=field)
     claimed = quotes.claim_destination(
         connection,
         merchant_id,

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from counterfoil.web import api, health, openapi
+from counterfoil.web import api, api_wallets, health, openapi
 from counterfoil.web.endpoints import Answer, Call, Endpoint
 
 
@@ -18,6 +18,7 @@ def _document() -> bytes:
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *api.ENDPOINTS,
+    *api_wallets.ENDPOINTS,
     *health.ENDPOINTS,
     Endpoint(
         "GET",
