@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -50,6 +52,7 @@ def test_the_doctor_on_a_good_installation(program: Program) -> None:
         "secret key",
         "simulator",
         "rates",
+        "wallets",
         "public URL",
         "clock",
         "webhooks",
@@ -191,3 +194,24 @@ async def test_the_doctor_says_when_prices_were_last_good(
     done = await asyncio.to_thread(program.run, "doctor")
     text = examined(done)["rates"][1]
     assert "The last ones came at 2026-01-06T11:46:40.123Z. Set COUNTERFOIL_" in text
+
+
+def test_the_doctor_on_a_wallet_with_a_long_gap(program: Program) -> None:
+    program("key", "list")
+    with closing(sqlite3.connect(program.folder / "counterfoil.db")) as database:
+        database.execute("INSERT INTO wallet VALUES (9, 1, 'LTC', 'xpub', 'key', 15, 1, NULL)")
+        database.executemany(
+            "INSERT INTO destination (merchant_id, key, address, kind, wallet_id, derivation_index,"
+            " created_at) VALUES (1, ?, '', 'exclusive', 9, ?, 1)",
+            [(f"{index:04x}", index) for index in range(15)],
+        )
+        database.commit()
+    done = program.run("doctor")
+    assert done.exit_code == 0
+    level, text = examined(done)["wallets"]
+    assert level == "note"
+    assert text.startswith("Default, wallet 9 (LTC): 15 addresses in a row were shown and not paid")
+    assert "to 100" in text
+    listed = program.run("wallet", "list")
+    assert listed.stdout.splitlines()[1].split()[:6] == ["9", "LTC", "xpub", "15", "15", "0"]
+    assert listed.stderr.startswith("Wallet 9: 15 addresses in a row were shown and not paid")

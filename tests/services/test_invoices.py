@@ -14,9 +14,8 @@ from counterfoil.core.ports import Mode
 from counterfoil.db.engine import Database
 from counterfoil.db.schema import destination
 from counterfoil.db.schema import invoice as invoice_table
-from counterfoil.services import merchants, observations, upkeep
+from counterfoil.services import merchants, observations, upkeep, wallets
 from counterfoil.services.invoices import Created, Draft, cancel, create, earlier
-from counterfoil.services.merchants import add_wallet
 from counterfoil.services.quotes import choose
 from tests.conftest import FakeClock
 from tests.services.shop import MINUTE, Shop, at_once, open_shop
@@ -55,7 +54,7 @@ async def rival(shop: Shop, wallet: str | None = None) -> Shop:
 
 async def give_wallet(shop: Shop, wallet: str) -> None:
     is_address = wallet.startswith("w1")
-    await add_wallet(
+    await wallets.add(
         shop.context,
         shop.principal.merchant_id,
         COIN.id,

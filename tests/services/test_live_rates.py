@@ -20,7 +20,7 @@ from counterfoil.db import quotes as stored_quotes
 from counterfoil.db.engine import Database
 from counterfoil.db.schema import rate, rate_hour, rate_source
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import merchants, rates, watching
+from counterfoil.services import merchants, rates, wallets, watching
 from counterfoil.services.context import Context, Methods
 from counterfoil.services.invoices import Draft, create
 from counterfoil.services.quotes import choose
@@ -185,7 +185,7 @@ async def open_shop(context: Context, now: int) -> int:
     tip = Block(100, "aa" * 32, "bb" * 32, now, ())
     await context.store.write(lambda c: loops.add_header(c, "litecoin", tip))
     merchant_id = await merchants.create(context, "Shop", "USD", now)
-    await merchants.add_wallet(context, merchant_id, "LTC", xpub=ZPUB, address=None, now=now)
+    await wallets.add(context, merchant_id, "LTC", xpub=ZPUB, next_index=0, now=now)
     return merchant_id
 
 

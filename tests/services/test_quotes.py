@@ -18,9 +18,8 @@ from counterfoil.db.engine import Database
 from counterfoil.db.schema import amount_hold, chain
 from counterfoil.db.schema import invoice as invoice_table
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import rates, upkeep, watching
+from counterfoil.services import rates, upkeep, wallets, watching
 from counterfoil.services.context import Methods
-from counterfoil.services.merchants import add_wallet
 from counterfoil.services.quotes import choose
 from tests.conftest import FakeClock
 from tests.services.shop import MINUTE, SECOND, Shop, at_once, open_shop
@@ -105,7 +104,7 @@ async def test_five_amounts_are_counted_over_all_methods(stall: Shop) -> None:
     await watching.ensure_chains(stall.context)
     await watching.Watch(stall.context, other, "other").look(stall.clock.now())
     who = stall.principal.merchant_id
-    await add_wallet(stall.context, who, "OTHER", xpub=None, address="w1other", now=1)
+    await wallets.add(stall.context, who, "OTHER", address="w1other", now=1)
     invoice = await stall.invoice("250.00")
 
     async def ask(method_id: str, price: int) -> None:
@@ -161,7 +160,7 @@ async def with_token(database: Database, clock: FakeClock) -> Shop:
     chain = WorldChain(methods=(COIN, token))
     shop = await open_shop(database, clock, wallet="w1stall", chain=chain)
     who = shop.principal.merchant_id
-    await add_wallet(shop.context, who, "TOKEN", xpub=None, address="w1stall", now=1)
+    await wallets.add(shop.context, who, "TOKEN", address="w1stall", now=1)
     prices = {("COIN", "USD"): Decimal(100), ("TOKEN", "USD"): Decimal(100)}
     await rates.refresh(shop.store, [FixedRates(prices)], clock.now())
     return shop

@@ -26,10 +26,9 @@ from counterfoil.db.quotes import Quote, list_of_invoice
 from counterfoil.db.schema import chain_transaction, inbox, payment, transfer
 from counterfoil.db.sqlite import Sqlite
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import rates, upkeep, watching
+from counterfoil.services import rates, upkeep, wallets, watching
 from counterfoil.services.context import Context, Methods
 from counterfoil.services.invoices import Draft, create
-from counterfoil.services.merchants import add_wallet
 from counterfoil.services.quotes import choose
 from tests.conftest import FakeClock, FakeEntropy
 from tests.sim.chain import COIN, WorldChain
@@ -131,7 +130,7 @@ class Day:
         merchant_id = await self.store.write(lambda c: merchants.insert(c, "Shop", "USD", now))
         assert merchant_id is not None
         self.principal = Principal(1, merchant_id, Mode.LIVE, Scope.FULL)
-        await add_wallet(self.context, merchant_id, COIN.id, xpub=None, address="w1static", now=now)
+        await wallets.add(self.context, merchant_id, COIN.id, address="w1static", now=now)
         await self._set_price(Decimal(self.scene.coin_price))
         await self._look()
 

@@ -26,10 +26,9 @@ from counterfoil.db import deliveries, invoices, merchants, outbox, quotes
 from counterfoil.db.schema import metadata
 from counterfoil.db.sqlite import Sqlite
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import rates, upkeep, watching
+from counterfoil.services import rates, upkeep, wallets, watching
 from counterfoil.services.context import Context, Methods
 from counterfoil.services.invoices import Draft, cancel, create
-from counterfoil.services.merchants import add_wallet
 from counterfoil.services.quotes import choose
 from counterfoil.workers.courier import Courier
 from tests.conftest import FakeClock, FakeEntropy
@@ -142,7 +141,7 @@ class World:
         await watching.ensure_chains(self.context)
         await rates.refresh(self.store, [FixedRates({("COIN", "USD"): Decimal(100)})], now)
         is_shared = self.chance.randrange(3) == 0
-        await add_wallet(
+        await wallets.add(
             self.context,
             merchant_id,
             COIN.id,

@@ -18,7 +18,7 @@ from counterfoil.core.ports import Block, Mode
 from counterfoil.db import loops
 from counterfoil.db.engine import Database, unavailable
 from counterfoil.db.merchants import insert_key
-from counterfoil.db.schema import event, idempotency, invoice, quote
+from counterfoil.db.schema import event, idempotency, invoice, quote, wallet
 from counterfoil.db.simulator import Ledger
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import merchants, rates, watching
@@ -109,6 +109,13 @@ class World:
         assert answer.status_code == 200, answer.text
         return int(answer.json()["invoice"]["id"])
 
+    async def wallet(self, *, key: str = "") -> int:
+        """Add an LTC wallet and return its id."""
+        body = {"method": "LTC", "address": ADDRESS}
+        answer = await self.request("POST", "/api/wallets", key=key, json=body)
+        assert answer.status_code == 200, answer.text
+        return int(answer.json()["wallet"]["id"])
+
     async def look(self, chain: str = "simulator") -> None:
         """Let the watcher read a chain."""
         watch = watching.Watch(self.context, self.context.methods.chains[chain], "test")
@@ -116,8 +123,8 @@ class World:
             pass
 
     async def stored(self) -> tuple[int, ...]:
-        """Return how many rows there are of all that a request for an invoice could add."""
-        tables = (invoice, idempotency, quote, event)
+        """Return how many rows there are of all that a request could add."""
+        tables = (invoice, idempotency, quote, event, wallet)
 
         def count(connection: sa.Connection) -> tuple[int, ...]:
             totals = (sa.select(sa.func.count()).select_from(table) for table in tables)
@@ -170,13 +177,21 @@ async def cut_keys(world: World, name: str) -> None:
 
 
 async def open_world(
-    database: Database, clock: FakeClock, *, is_fresh: bool = False, **options: Any
+    database: Database,
+    clock: FakeClock,
+    *,
+    is_fresh: bool = False,
+    node: str = "http://user:password@127.0.0.1:9",
+    **options: Any,
 ) -> World:
-    """Start a server whose chains have been looked at, unless it is a fresh one."""
+    """Start a server whose chains have been looked at, unless it is a fresh one.
+
+    No `node` answers, if none is given.
+    """
     store: Any = Switch(database)
     entropy = FakeEntropy()
     chains = (
-        litecoin("mainnet", "http://user:password@127.0.0.1:9"),
+        litecoin("mainnet", node),
         SimulatorChain(Ledger(store), clock),
     )
     context = Context(

@@ -21,7 +21,7 @@ from counterfoil.services import rates, watching
 from counterfoil.services.watching import Watch
 from counterfoil.settings import Settings
 from counterfoil.workers import clock as expiry
-from counterfoil.workers import quoter, sweeper, watcher
+from counterfoil.workers import lookout, quoter, sweeper, watcher
 from counterfoil.workers.courier import Courier
 from counterfoil.workers.supervisor import Loop, Supervisor
 
@@ -150,6 +150,7 @@ def _loops(here: Installation) -> Mapping[str, Loop]:
         "clock": partial(expiry.expire, context, clock),
         "courier": partial(courier.run, database.listen("outbox")),
         "sweeper": partial(sweeper.sweep_up, context, here.keyring, clock),
+        "lookout": partial(lookout.look_out, database, clock),
     }
 
 

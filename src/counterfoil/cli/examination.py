@@ -17,7 +17,7 @@ from counterfoil.cli.session import Session
 from counterfoil.core import events, money
 from counterfoil.core.errors import CounterfoilError, NodeError
 from counterfoil.core.ports import Chain, Mode
-from counterfoil.services import rates
+from counterfoil.services import rates, wallets
 from counterfoil.settings import Settings, variable
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -75,6 +75,7 @@ async def _findings(session: Session) -> AsyncIterator[Finding]:
             stack.push_async_callback(chain.close)
             yield await examination.look_at_chain(chain)
         yield await examination.look_at_rates(chains)
+        yield await examination.look_at_wallets()
         yield _public_url(settings)
         yield await examination.look_at_clock()
         yield _webhooks(settings)
@@ -259,6 +260,19 @@ class _Examination:
         states = await rates.list_sources(self.database) if self._is_usable else []
         good_at = max((each.good_at for each in states if each.good_at), default=None)
         return f"The last ones came at {events.iso(good_at)}. " if good_at else ""
+
+    async def look_at_wallets(self) -> Finding:
+        """Tell of wallets that may stop to look before the address that is paid next."""
+        if not self._is_usable:
+            return Finding(OK, "wallets", "They are in the database.")
+        gaps = await wallets.list_gaps(self.database)
+        if gaps:
+            text = " ".join(
+                f"{gap.merchant}, wallet {gap.wallet_id} ({gap.method}): {gap.warning}"
+                for gap in gaps
+            )
+            return Finding(NOTE, "wallets", text)
+        return Finding(OK, "wallets", "None has shown too many unpaid addresses in a row.")
 
     async def look_at_clock(self) -> Finding:
         """Compare the machine's clock with the database server's, or with the newest block."""

@@ -142,6 +142,18 @@ class Mempool:
     is_complete: bool
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a node knows of the past of a wallet: no receive address from `next_index` on was used.
+
+    `is_whole` is False where the node sees unspent coin alone: an address that was used and emptied
+    looks like one that nobody ever used.
+    """
+
+    next_index: int
+    is_whole: bool
+
+
 class Chain(Protocol):
     """One chain on one network: its facts, which need no node, and its node.
 
@@ -213,6 +225,14 @@ class Chain(Protocol):
 
         `pending` are the transactions that we wait for: a node that cannot list its mempool
         answers for these.
+        """
+
+    async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
+        """Ask the node which of a wallet's receive addresses were used, from index `start` on.
+
+        The one call that may take many minutes: `told` hears now and then how far it is, in percent
+        of the round that runs. A round of addresses is asked for after another, until a gap of
+        unused ones as long as wallets look ahead.
         """
 
     async def close(self) -> None:

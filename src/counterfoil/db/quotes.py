@@ -20,13 +20,14 @@ CHUNK = 900
 
 @dataclass(frozen=True, slots=True)
 class StoredDestination:
-    """A destination with its one owner."""
+    """A destination with its one owner, and the wallet that it was derived from, if it was."""
 
     id: int
     merchant_id: int
     key: bytes
     address: str
     kind: Kind
+    wallet_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,12 @@ class Quote:
 
 def _destination(row: sa.RowMapping) -> StoredDestination:
     return StoredDestination(
-        row["id"], row["merchant_id"], bytes.fromhex(row["key"]), row["address"], Kind(row["kind"])
+        row["id"],
+        row["merchant_id"],
+        bytes.fromhex(row["key"]),
+        row["address"],
+        Kind(row["kind"]),
+        row["wallet_id"],
     )
 
 

@@ -84,6 +84,7 @@ destination = sa.Table(
     _ref("wallet_id", "wallet", null=True),
     _number("derivation_index", null=True),
     _at("created_at"),
+    sa.Index(None, "wallet_id", "derivation_index"),
 )
 
 invoice = sa.Table(

@@ -253,6 +253,8 @@ def claim_shared(
     method: Method,
     destination: Destination,
     now: int,
+    *,
+    field: str = "wallet_address",
 ) -> None:
     """Claim an address for a merchant to share among invoices; raises ConflictError.
 
@@ -260,8 +262,8 @@ def claim_shared(
     claim itself rules that out: it gives an address one kind for ever, and a wallet passes over
     those of the other. So only what a wallet is about to show is compared, and only once.
     """
-    message = "This wallet_address is already in use on this server; use another address."
-    conflict = ConflictError("address_in_use", message, field="wallet_address")
+    message = f"This {field} is already in use on this server; use another address."
+    conflict = ConflictError("address_in_use", message, field=field)
     is_new = quotes.find_destination(connection, destination.key) is None
     if is_new and _is_coming(connection, context, method, destination):
         raise conflict

@@ -103,6 +103,13 @@ def require(principal: Principal, scope: Scope) -> None:
         raise ForbiddenError("scope_too_small", message)
 
 
+def require_live(principal: Principal) -> None:
+    """Raise ForbiddenError for a test key: what it is asked for belongs to the merchant's money."""
+    if principal.mode is not Mode.LIVE:
+        message = "This changes where live money goes, so it needs a live key; yours is a test key."
+        raise ForbiddenError("live_key_needed", message)
+
+
 async def create(
     store: Store, entropy: Entropy, merchant_id: int, mode: Mode, scope: Scope, now: int
 ) -> str:

@@ -157,8 +157,6 @@ def _find_place(
     state = next(iter(loops.list_chains(connection, [chain.name])), None)
     if state is None or state.cursor is None:
         raise _unavailable(method)
-    if earlier and earlier[-1].kind is matching.Kind.EXCLUSIVE:
-        return _Place(earlier[-1].destination_id, price_atomic, is_shared=False)
     if invoice.wallet_address is not None and invoice.mode is Mode.LIVE:
         key = chain.parse_address(invoice.wallet_address).key
         return _shared(connection, context, invoice, method, known, key, price_atomic, now)
@@ -176,9 +174,13 @@ def _find_place(
     if wallet.kind == merchants.ADDRESS:
         key = chain.parse_address(wallet.value).key
         return _shared(connection, context, invoice, method, known, key, price_atomic, now)
-    return _Place(
-        _fresh_address(connection, context, chain, wallet, now), price_atomic, is_shared=False
-    )
+    if earlier:
+        shown = quotes.get_destination(connection, earlier[-1].destination_id)
+        # The address of a wallet that was removed since is asked for no more.
+        if shown.wallet_id == wallet.id:
+            return _Place(shown.id, price_atomic, is_shared=False)
+    fresh = _fresh_address(connection, context, chain, wallet, now)
+    return _Place(fresh, price_atomic, is_shared=False)
 
 
 def _fresh_address(

@@ -107,12 +107,17 @@ class Call:
         assert self.principal is not None, "an endpoint with a scope has let in a key"  # noqa: S101  # a promise of hot.py
         return self.principal
 
-    def invoice_id(self) -> int:
-        """Return the id in the path; what cannot be one is an id that nobody has."""
+    def path_id(self) -> int | None:
+        """Return the id in the path, None for what cannot be one: an id that nobody has."""
         text = self.params["id"]
-        if not _ID.fullmatch(text) or int(text) > ID_MAX:
+        return int(text) if _ID.fullmatch(text) and int(text) <= ID_MAX else None
+
+    def invoice_id(self) -> int:
+        """Return the id of an invoice in the path; raises NotFoundError for what cannot be one."""
+        found = self.path_id()
+        if found is None:
             raise invoices.not_found()
-        return int(text)
+        return found
 
     def header_values(self, name: bytes) -> list[bytes]:
         """Return all values of a header, whose name is in lower case."""
@@ -137,7 +142,8 @@ class Parameter:
 class Endpoint:
     """One method on one path; its name in the document is that of its handler.
 
-    `scope` is the least that a key must have, None where no key is asked for. `answers` are the
+    `scope` is the least that a key must have, None where no key is asked for; one that is live only
+    refuses test keys whatever their scope. `answers` are the
     types of the documents by status. `errors` are the codes by status of what can go wrong besides
     what `scope` and `body` bring along; each has an example in `examples.py`. A hot one is found
     without a router.
@@ -155,6 +161,7 @@ class Endpoint:
     parameters: tuple[Parameter, ...] = ()
     errors: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     is_hot: bool = False
+    is_live_only: bool = False
 
     @property
     def name(self) -> str:
@@ -173,6 +180,8 @@ class Endpoint:
             # A key of the smallest scope is refused nothing that needs no more.
             if self.scope is not Scope.READ:
                 shared[403] = ("scope_too_small",)
+            if self.is_live_only:
+                shared[403] = (*shared.get(403, ()), "live_key_needed")
             shared[429] = ("too_many_failures",)
             shared[503] = ("database_unavailable",)
         merged = {

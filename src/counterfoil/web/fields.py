@@ -49,6 +49,7 @@ TIME = (
 )
 COIN = r"^[A-Za-z0-9-]*$"
 URL = r"^[Hh][Tt][Tt][Pp][Ss]://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][!#-;=?-\[\]_a-~]*)?$"
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,15}")
 _DECIMAL, _TIME, _URL = re.compile(DECIMAL), re.compile(TIME), re.compile(URL)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # only ever taken from a time in UTC without its zone
 _LAST = 253_402_300_799_999  # the last millisecond of the year 9999
@@ -135,6 +136,17 @@ class Fields:
             self.refuse(field, "invalid_characters", message)
             return None
         return value
+
+    def whole(self, field: str, most: int) -> int | None:
+        """Return a number that counts from 0, None where there is none."""
+        value = self.given(field)
+        if value is None:
+            return None
+        if type(value) is not Number or not _WHOLE.fullmatch(value) or int(value) > most:
+            message = f"{field} must be a whole number from 0 to {most}."
+            self.refuse(field, "invalid_number", message)
+            return None
+        return int(value)
 
     def currency(self, field: str) -> str | None:
         """Return a required currency code."""

@@ -10,7 +10,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as Request
 
 from counterfoil.core.access import Scope
-from counterfoil.services.keys import require
+from counterfoil.services.keys import require, require_live
 from counterfoil.web import bodies, errors
 from counterfoil.web.auth import Gate
 from counterfoil.web.endpoints import Answer, Call, Deps, Endpoint, Header, reply
@@ -59,6 +59,8 @@ class EndpointApp:
             principal = await self._gate.admit(request, key, now)
             if principal.scope not in self._scopes:
                 require(principal, endpoint.scope)
+            if endpoint.is_live_only:
+                require_live(principal)
         body = b""
         if endpoint.body is not None:
             bodies.check_length(by_name.get(b"content-length"))
