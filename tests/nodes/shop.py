@@ -1,8 +1,8 @@
 """A shop that uses the product as shops do: the command line, HTTP, and a receiver of webhooks.
 
-One server serves all tests of a file. Each test makes orders of its own, asks only for what concerns
-them, and says at its end what the shop must have been told of each; when the file ends it is checked
-that nothing more was told, nothing twice, and all of it signed.
+One server serves all tests of a file. Each test makes orders of its own, asks only for what
+concerns them, and says at its end what the shop must have been told of each; when the file ends it
+is checked that nothing more was told, nothing twice, and all of it signed.
 """
 
 import asyncio
@@ -137,7 +137,7 @@ class Order:
             if seen == wanted:
                 return
             time.sleep(POLL_S)
-        raise AssertionError(f"{seen}, not {wanted}\n{self.shop.served.log()}")
+        raise AssertionError(f"{seen}, not {wanted}\n{self.shop.served.last_words()}")
 
     def wait_for_payment(self, txid: str) -> dict[str, Any]:
         """Return a payment by its transaction when it has been credited."""
@@ -147,7 +147,9 @@ class Order:
                 if payment["txid"] == txid:
                     return payment
             time.sleep(POLL_S)
-        raise AssertionError(f"{txid} is not among {self.payments()}\n{self.shop.served.log()}")
+        raise AssertionError(
+            f"{txid} is not among {self.payments()}\n{self.shop.served.last_words()}"
+        )
 
     def stays(self, *wanted: str) -> None:
         """Return after a few looks at the chain, if nothing has changed by them."""
@@ -182,26 +184,20 @@ class Shop:
         added = served.run("wallet", "add", "LTC", "--xpub", self.xpub).stdout
         self.first_addresses = re.findall(r"rltc1[a-z0-9]+", added)
         self.key = served.last_line("key", "create", "--scope", "automate")
-        self.secret = served.last_line(
-            "channel", "add", "webhook", receiver.url, "--events", "all"
-        )
-        self._client = served.client(self.key)
+        self.secret = served.last_line("channel", "add", "webhook", receiver.url, "--events", "all")
+        self.client = served.client(self.key)
 
     def order(self, amount: str = "25.00", **fields: str) -> Order:
         """Make an invoice, in USD."""
-        answer = self.post(amount, **fields)
+        body = {"amount": amount, "fiat_currency": "USD", **fields}
+        answer = self.client.post("/api/invoice", json=body)
         assert answer.status_code == 200, answer.text
         made = answer.json()["invoice"]
         return Order(self, made["id"], made["pay_url"])
 
-    def post(self, amount: str = "25.00", **fields: str) -> httpx2.Response:
-        """Ask for an invoice and return the answer, whatever it is."""
-        body = {"amount": amount, "fiat_currency": "USD", **fields}
-        return self._client.post("/api/invoice", json=body)
-
     def get(self, path: str) -> dict[str, Any]:
         """Return an answer of the API."""
-        answer = self._client.get(path)
+        answer = self.client.get(path)
         assert answer.status_code == 200, answer.text
         body: dict[str, Any] = answer.json()
         return body
@@ -211,13 +207,26 @@ class Shop:
         bodies = [json.loads(request.body) for request in self.receiver.requests]
         return [body for body in bodies if body["invoice_id"] == str(invoice_id)]
 
+    def wait_for_inbox(self, count: int) -> None:
+        """Return when the shop has been told of so many transfers in its inbox."""
+        deadline = time.monotonic() + LIMIT_S
+        while len(self.events("")) < count:
+            assert time.monotonic() < deadline, self.served.last_words()
+            time.sleep(POLL_S)
+
+    def derive(self, index: int) -> str:
+        """Return a receive address of the shop's wallet as the node derives it."""
+        xpub = bip32.HDKey.from_string(self.xpub).to_base58(version=NETWORKS["regtest"]["xpub"])
+        descriptor = self.node.rpc("getdescriptorinfo", f"wpkh({xpub}/0/*)")["descriptor"]
+        return str(self.node.rpc("deriveaddresses", descriptor, [index, index])[0])
+
     def catch_up(self) -> None:
         """Return when the server has read the chain to its tip."""
         wait_until_chain_is_read(self.served, self.node.rpc("getblockcount"), LIMIT_S)
 
     def close(self) -> None:
         """Check that nothing was told but what the tests know of."""
-        self._client.close()
+        self.client.close()
         time.sleep(SETTLE_S)
         for invoice_id, wanted in self.expected.items():
             events = self.events(invoice_id)
