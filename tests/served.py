@@ -14,7 +14,7 @@ import httpx2
 from tests.nodes.litecoind import free_port
 
 COMMAND = Path(sys.executable).with_name("counterfoil")
-START_LIMIT_S = 30.0
+START_LIMIT_S = 90.0
 
 
 class Served:

@@ -35,6 +35,8 @@ LIMIT_S = 30.0
 POLL_S = 0.1
 # The server looks at the chain and at its outbox once a second: by then it would have told.
 SETTLE_S = 2.5
+# Litecoin's regtest, as the library that makes addresses describes networks.
+REGTEST = NETWORKS["regtest"] | {"bech32": "rltc", "p2sh": b"\x3a"}
 # What orders cost: 1 LTC is 80 USD.
 SETTINGS = {
     "CHAINS__LITECOIN__NETWORK": "regtest",

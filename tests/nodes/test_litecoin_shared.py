@@ -7,15 +7,13 @@ from itertools import count
 import httpx2
 import pytest
 from embit.bip32 import HDKey
-from embit.networks import NETWORKS
 from embit.script import Script, p2sh, p2wpkh
 
-from tests.nodes.shop import Order, Shop
+from tests.nodes.shop import REGTEST, Order, Shop
 
 pytestmark = pytest.mark.node
 
 # The two version bytes of P2SH on regtest and testnet; mainnet has 0x32 (M) and 0x05 (3).
-REGTEST = NETWORKS["regtest"] | {"bech32": "rltc", "p2sh": b"\x3a"}
 BEFORE_ITS_OWN_VERSION_BYTE = REGTEST | {"p2sh": b"\xc4"}
 PRICE = Decimal("0.3125")
 # Further than a wallet is looked ahead for somebody else's address.
