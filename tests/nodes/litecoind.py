@@ -173,6 +173,19 @@ class Litecoind:
         signed: dict[str, str] = self.rpc("signrawtransactionwithwallet", unsigned, coins)
         return signed["hex"]
 
+    def replace_blocks(self, first: str, *transactions: str) -> str:
+        """Put a longer branch in place of a block and all on top; return the branch's first block.
+
+        It holds these signed transactions and nothing of the mempool.
+        """
+        height = self.rpc("getblockheader", first)["height"]
+        length = self.rpc("getblockcount") - height + 1
+        self.invalidate(first)
+        branch = self.mine_only(*transactions)
+        for _ in range(length):
+            self.mine_only()
+        return branch
+
     def invalidate(self, block_hash: str) -> None:
         """Make the node give up a block and all that follow it."""
         self.rpc("invalidateblock", block_hash)

@@ -248,8 +248,8 @@ def receiving() -> Iterator[Receiver]:
     try:
         asyncio.run_coroutine_threadsafe(receiver.__aenter__(), loop).result()
         yield receiver
-        asyncio.run_coroutine_threadsafe(receiver.__aexit__(None, None, None), loop).result()
     finally:
+        asyncio.run_coroutine_threadsafe(receiver.__aexit__(None, None, None), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

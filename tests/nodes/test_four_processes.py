@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -33,8 +33,6 @@ from tests.served import Served, wait_until_chain_is_read
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 
 LIMIT_S = 120.0
-# What a request may meet while its server dies, starts, or stands still.
-TROUBLE = (httpx2.TransportError, httpx2.RemoteProtocolError)
 CUSTOMERS = 4
 # So many fit into one answer of `channel log`, with two events each.
 ORDERS_MAX = 450
@@ -137,6 +135,7 @@ class Street:
     retries: int = 0
     blocks: int = 0
     is_over: threading.Event = field(default_factory=threading.Event)
+    is_empty: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -148,6 +147,8 @@ class Street:
                 yield
             finally:
                 self.is_over.set()
+                wait(customers)
+                self.is_empty.set()
             for each in (*customers, paying):
                 each.result()
 
@@ -171,7 +172,7 @@ class Street:
                 answer = httpx2.post(
                     f"{web}/api/invoice", json=body, headers=headers, trust_env=False, timeout=5
                 )
-            except TROUBLE:
+            except httpx2.TransportError:
                 continue
             if answer.status_code == 200:
                 made: dict[str, Any] = answer.json()["invoice"]
@@ -183,7 +184,7 @@ class Street:
         for web in self._webs():
             try:
                 page = open_page(f"{web}/pay-invoice?share_token={share_token}")
-            except (*TROUBLE, AssertionError):
+            except (httpx2.TransportError, AssertionError):
                 continue
             if page.address is not None:
                 return page.asked
@@ -201,7 +202,7 @@ class Street:
 
     def _pay_for_ever(self) -> None:
         """Pay what was ordered, some of it in one transaction, and mine a block now and then."""
-        while not self.is_over.wait(0.5) or len(self.paid) < len(self.bought):
+        while not self.is_empty.wait(0.5) or len(self.paid) < len(self.bought):
             self._pay_some()
             if self.blocks % 3 == 0:
                 self.node.mine(1)
@@ -266,6 +267,7 @@ def check_invoices(client: httpx2.Client, street: Street) -> None:
     """Check that every acknowledged invoice is there once and was credited once, with its own."""
     deadline = time.monotonic() + LIMIT_S
     statuses: Counter[str] = Counter()
+    listed: list[dict[str, Any]] = []
     while time.monotonic() < deadline:
         listed = list_invoices(client)
         statuses = Counter(each["status"] for each in listed)
@@ -306,6 +308,9 @@ def check_events(receiver: Receiver, street: Street) -> dict[str, dict[str, Any]
     wanted = {str(each.invoice_id) for each in street.bought}
     deadline = time.monotonic() + LIMIT_S
     heard: dict[str, bytes] = {}
+    events: dict[str, dict[str, Any]] = {}
+    confirmed: set[str] = set()
+    seqs: list[int] = []
     while time.monotonic() < deadline:
         for headers, body in list(receiver.requests):
             # The same id is the same event, to the last byte.

@@ -4,7 +4,6 @@ from decimal import Decimal
 
 import pytest
 
-from tests.nodes.litecoind import Litecoind
 from tests.nodes.shop import Order, Shop
 
 pytestmark = pytest.mark.node
@@ -116,23 +115,10 @@ def paid_deeply(shop: Shop) -> tuple[Order, str, str]:
     return order, txid, block
 
 
-def replace_blocks(node: Litecoind, first: str, *transactions: str) -> str:
-    """Put a longer branch in place of a block and all on top; return the branch's first block.
-
-    It holds these transactions and nothing of the mempool.
-    """
-    length = node.rpc("getblockcount") - node.rpc("getblockheader", first)["height"] + 1
-    node.invalidate(first)
-    start = node.mine_only(*transactions)
-    for _ in range(length):
-        node.mine_only()
-    return start
-
-
 def test_a_deep_reorg_removes_a_payment_and_another_one_brings_it_back(shop: Shop) -> None:
     order, txid, block = paid_deeply(shop)
     rival = shop.node.rival(txid, shop.node.new_address(), Decimal("0.3125"))
-    branch = replace_blocks(shop.node, block, rival)
+    branch = shop.node.replace_blocks(block, rival)
     order.wait("Unpaid", "reversed")
     assert order.read()["paid_at"] is None
     assert states(order) == {txid: "gone"}
@@ -153,7 +139,7 @@ def test_a_deep_reorg_removes_a_payment_and_another_one_brings_it_back(shop: Sho
 
 def test_a_deep_reorg_throws_a_payment_back_into_the_mempool(shop: Shop) -> None:
     order, txid, block = paid_deeply(shop)
-    replace_blocks(shop.node, block)
+    shop.node.replace_blocks(block)
     order.wait("Confirming", "reversed")
     assert states(order) == {txid: "seen"}
     page = order.page()
