@@ -14,7 +14,7 @@ import httpx2
 from tests.nodes.litecoind import free_port
 
 COMMAND = Path(sys.executable).with_name("counterfoil")
-START_LIMIT_S = 30.0
+START_LIMIT_S = 90.0
 
 
 class Served:
@@ -84,6 +84,18 @@ class Served:
     def log(self) -> str:
         """Return what the server processes wrote."""
         return (self.folder / "serve.log").read_text(errors="replace")
+
+    def last_words(self) -> str:
+        """Return the end of what they wrote, without the requests that were answered."""
+        lines = [line for line in self.log().splitlines() if '"event":"request"' not in line]
+        return "\n".join(lines[-20:])
+
+    def kill(self) -> None:
+        """End the server processes as a power cut would."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.processes.clear()
 
     def stop(self) -> None:
         """End every server process as an operator would."""

@@ -20,6 +20,7 @@ START_LIMIT_S = 60
 STOP_LIMIT_S = 45
 # New coin can be spent 100 blocks later.
 FIRST_BLOCKS = 110
+RIVAL_FEE = Decimal("0.005")
 
 
 class RpcFaultError(Exception):
@@ -151,6 +152,44 @@ class Litecoind:
             "sendtoaddress", address, amount, *no_words, fee_from_amount, is_replaceable
         )
         return str(answer)
+
+    def mine_only(self, *transactions: str) -> str:
+        """Mine a block that holds these signed transactions and nothing of the mempool."""
+        block: dict[str, str] = self.rpc("generateblock", self.new_address(), transactions)
+        return block["hash"]
+
+    def rival(self, txid: str, address: str, amount: Decimal) -> str:
+        """Return a signed transaction that spends the coins of another one, and pays more fee.
+
+        It is not sent. What is left of the coins goes back to the node's wallet.
+        """
+        spent = [
+            {"txid": each["txid"], "vout": each["vout"]}
+            for each in self.rpc("getrawtransaction", txid, 1)["vin"]
+        ]
+        coins = []
+        for each in spent:
+            output = self.rpc("getrawtransaction", each["txid"], 1)["vout"][each["vout"]]
+            script = output["scriptPubKey"]["hex"]
+            coins.append(each | {"scriptPubKey": script, "amount": output["value"]})
+        left = sum(coin["amount"] for coin in coins) - amount - RIVAL_FEE
+        paid = {address: amount, self.new_address(): left}
+        unsigned = self.rpc("createrawtransaction", spent, paid)
+        signed: dict[str, str] = self.rpc("signrawtransactionwithwallet", unsigned, coins)
+        return signed["hex"]
+
+    def replace_blocks(self, first: str, *transactions: str) -> str:
+        """Put a longer branch in place of a block and all on top; return the branch's first block.
+
+        It holds these signed transactions and nothing of the mempool.
+        """
+        height = self.rpc("getblockheader", first)["height"]
+        length = self.rpc("getblockcount") - height + 1
+        self.invalidate(first)
+        branch = self.mine_only(*transactions)
+        for _ in range(length):
+            self.mine_only()
+        return branch
 
     def invalidate(self, block_hash: str) -> None:
         """Make the node give up a block and all that follow it."""
