@@ -133,7 +133,7 @@ class Street:
     bought: list[Bought] = field(default_factory=list)
     paid: dict[int, str] = field(default_factory=dict)
     retries: int = 0
-    blocks: int = 0
+    turns: int = 0
     is_over: threading.Event = field(default_factory=threading.Event)
     is_empty: threading.Event = field(default_factory=threading.Event)
 
@@ -204,9 +204,9 @@ class Street:
         """Pay what was ordered, some of it in one transaction, and mine a block now and then."""
         while not self.is_empty.wait(0.5) or len(self.paid) < len(self.bought):
             self._pay_some()
-            if self.blocks % 3 == 0:
+            if self.turns % 3 == 0:
                 self.node.mine(1)
-            self.blocks += 1
+            self.turns += 1
 
     def _pay_some(self) -> None:
         waiting = [each for each in list(self.bought) if each.invoice_id not in self.paid][:20]
