@@ -102,6 +102,11 @@ class Fleet:
         first, second = self.workers
         return (first, second) if first.processes[0].pid == pid else (second, first)
 
+    def kill_the_webs(self) -> None:
+        """Kill the one process that answers, and when it is back the other one."""
+        for web in self.webs:
+            self.restart(web, "web")
+
     def kill_the_watcher(self) -> None:
         """Kill the process that watches; another one takes over when its lease has run out."""
         watching, _ = self.by_watching()
@@ -244,10 +249,12 @@ def run_day(fleet: Fleet, node: Litecoind, rounds: int) -> None:
         with street.open():
             for _ in range(rounds):
                 _, other = fleet.by_watching()
-                fleet.restart(fleet.webs[0], "web")
-                fleet.restart(fleet.webs[1], "web")
                 fleet.restart(other, "worker")
-                fleet.kill_the_watcher()
+                # Those that answer die while nobody watches, one at a time.
+                with ThreadPoolExecutor() as pool:
+                    dying = pool.submit(fleet.kill_the_webs)
+                    fleet.kill_the_watcher()
+                    dying.result()
                 fleet.freeze_the_watcher()
         node.mine(2)
         with front.client(key) as client:
