@@ -102,6 +102,11 @@ class Fleet:
         first, second = self.workers
         return (first, second) if first.processes[0].pid == pid else (second, first)
 
+    def kill_the_webs(self) -> None:
+        """Kill the one process that answers, and when it is back the other one."""
+        for web in self.webs:
+            self.restart(web, "web")
+
     def kill_the_watcher(self) -> None:
         """Kill the process that watches; another one takes over when its lease has run out."""
         watching, _ = self.by_watching()
@@ -133,7 +138,7 @@ class Street:
     bought: list[Bought] = field(default_factory=list)
     paid: dict[int, str] = field(default_factory=dict)
     retries: int = 0
-    blocks: int = 0
+    turns: int = 0
     is_over: threading.Event = field(default_factory=threading.Event)
     is_empty: threading.Event = field(default_factory=threading.Event)
 
@@ -204,9 +209,9 @@ class Street:
         """Pay what was ordered, some of it in one transaction, and mine a block now and then."""
         while not self.is_empty.wait(0.5) or len(self.paid) < len(self.bought):
             self._pay_some()
-            if self.blocks % 3 == 0:
+            if self.turns % 3 == 0:
                 self.node.mine(1)
-            self.blocks += 1
+            self.turns += 1
 
     def _pay_some(self) -> None:
         waiting = [each for each in list(self.bought) if each.invoice_id not in self.paid][:20]
@@ -244,10 +249,12 @@ def run_day(fleet: Fleet, node: Litecoind, rounds: int) -> None:
         with street.open():
             for _ in range(rounds):
                 _, other = fleet.by_watching()
-                fleet.restart(fleet.webs[0], "web")
-                fleet.restart(fleet.webs[1], "web")
                 fleet.restart(other, "worker")
-                fleet.kill_the_watcher()
+                # Those that answer die while nobody watches, one at a time.
+                with ThreadPoolExecutor() as pool:
+                    dying = pool.submit(fleet.kill_the_webs)
+                    fleet.kill_the_watcher()
+                    dying.result()
                 fleet.freeze_the_watcher()
         node.mine(2)
         with front.client(key) as client:
