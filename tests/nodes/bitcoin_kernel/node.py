@@ -1,0 +1,116 @@
+"""The node that tests start: the process of `__main__`, and a payer's wallet beside it."""
+
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from embit.transaction import Transaction
+
+from tests.nodes.bitcoin_kernel.wallet import Unspent, Wallet
+from tests.nodes.litecoind import PASSWORD, USER, Node
+
+# New coin can be spent 100 blocks later; each payment spends one coin until the next block.
+FIRST_BLOCKS = 120
+FEE_SATS = 1_000
+SATS = 10**8
+
+
+class KernelNode(Node):
+    """Bitcoin Core's consensus engine behind an RPC facade of ours, on regtest."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.wallet = Wallet(folder.as_posix())
+        self.start()
+        self.mine(FIRST_BLOCKS)
+
+    def command(self) -> Sequence[str | Path]:
+        """Return how the node is started on `port`."""
+        package = __name__.rpartition(".")[0]
+        place = [self.folder, str(self.port), USER, PASSWORD]
+        return [sys.executable, "-m", package, *place]
+
+    def kill(self) -> None:
+        """End the process as a loss of power does."""
+        process, self.process = self.process, None
+        assert process is not None
+        process.kill()
+        process.wait()
+
+    def new_address(self, kind: str = "bech32") -> str:
+        """Return a fresh address of the wallet: bech32 (P2WPKH) or bech32m (P2TR)."""
+        return self.wallet.new_address(kind)
+
+    def send(self, address: str, amount: Decimal) -> str:
+        """Pay an amount of coins out of mined ones, and return the txid."""
+        sats = int(amount * SATS)
+        coin = next(each for each in self.unspent() if each.sats >= sats + FEE_SATS)
+        change_sats = coin.sats - sats - FEE_SATS
+        return self.broadcast(
+            self.wallet.pay([coin], {address: sats, self.new_address(): change_sats})
+        )
+
+    def broadcast(self, tx: Transaction) -> str:
+        """Hand a transaction to the node and return its txid; raises RpcFaultError."""
+        return str(self.rpc("sendrawtransaction", tx.serialize().hex()))
+
+    def unspent(self) -> list[Unspent]:
+        """Return the wallet's coins that may be spent in the next block, and are not yet."""
+        scripts = [f"raw({script.hex()})" for script in self.wallet.scripts]
+        found = self.rpc("scantxoutset", "start", scripts)
+        ripe = [
+            Unspent(
+                each["txid"],
+                each["vout"],
+                int(each["amount"] * SATS),
+                bytes.fromhex(each["scriptPubKey"]),
+            )
+            for each in found["unspents"]
+            if not each["coinbase"] or found["height"] - each["height"] >= 99
+        ]
+        asked = [{"txid": coin.txid, "vout": coin.index} for coin in ripe]
+        spending = self.rpc("gettxspendingprevout", asked)
+        return [
+            coin for coin, each in zip(ripe, spending, strict=True) if "spendingtxid" not in each
+        ]
+
+    def rival(self, txid: str, fee_sats: int = 10 * FEE_SATS) -> Transaction:
+        """Return a transaction that spends on the wallet's own account what `txid` spends."""
+        coins = [self._output(entry["txid"], entry["vout"]) for entry in self._told(txid)["vin"]]
+        sats = sum(coin.sats for coin in coins) - fee_sats
+        return self.wallet.pay(coins, {self.new_address(): sats})
+
+    def take_away(self, txid: str) -> str:
+        """Make a longer branch, where the coin of a mined payment goes elsewhere.
+
+        Returns the tip that was, for `bring_back`.
+        """
+        tip = str(self.rpc("getbestblockhash"))
+        block = self.rpc("getblockheader", self._told(txid)["blockhash"])
+        self.branch(block["previousblockhash"], block["confirmations"] + 1, [self.rival(txid)])
+        return tip
+
+    def bring_back(self, tip: str) -> None:
+        """Mine on a tip of another branch until that one is longer."""
+        behind = self.rpc("getblockcount") - self.rpc("getblockheader", tip)["height"]
+        self.branch(tip, behind + 1)
+
+    def branch(
+        self, parent: str, count: int, transactions: Sequence[Transaction] = ()
+    ) -> list[str]:
+        """Mine blocks after any block; the transactions are in the first of them."""
+        chosen = [tx.serialize().hex() for tx in transactions]
+        hashes = self.rpc("generatebranch", parent, count, self.new_address(), chosen)
+        return [str(each) for each in hashes]
+
+    def _told(self, txid: str) -> dict[str, Any]:
+        is_verbose = True
+        answer: dict[str, Any] = self.rpc("getrawtransaction", txid, is_verbose)
+        return answer
+
+    def _output(self, txid: str, index: int) -> Unspent:
+        output = self._told(txid)["vout"][index]
+        script = bytes.fromhex(output["scriptPubKey"]["hex"])
+        return Unspent(txid, index, int(output["value"] * SATS), script)
