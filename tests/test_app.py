@@ -16,7 +16,7 @@ from counterfoil.core.ports import Mode
 from counterfoil.db import loops
 from counterfoil.db.engine import Connection
 from counterfoil.services import keys, merchants
-from counterfoil.settings import Settings, load
+from counterfoil.settings import NODE_CHAINS, Settings, load, variable
 
 KEY = "zJ1Zx6Q0aVq3mC7bq0v1Jk0sQ2h3l4d5f6g7h8j9k0A="
 OTHER_KEY = "AJ1Zx6Q0aVq3mC7bq0v1Jk0sQ2h3l4d5f6g7h8j9k0A="
@@ -146,6 +146,24 @@ async def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
 async def test_what_an_adapter_refuses_is_named(tmp_path: Path, name: str, value: str) -> None:
     message = await refusal(settings_of(tmp_path, {name: value}))
     assert message.startswith(name)
+
+
+async def test_a_network_that_a_coin_has_not(tmp_path: Path) -> None:
+    rpc = {"COUNTERFOIL_CHAINS__BITCOIN__RPC": "http://a:b@127.0.0.1:1"}
+    name = "COUNTERFOIL_CHAINS__BITCOIN__NETWORK"
+    # Programs mean different ones by it: Bitcoin has two testnets.
+    assert await refusal(settings_of(tmp_path, rpc | {name: "testnet"})) == (
+        f"{name}: Bitcoin has no such network; it has mainnet, testnet4, testnet3, signet, regtest."
+    )
+
+
+async def test_every_chain_of_the_settings_can_be_switched_on(tmp_path: Path) -> None:
+    nodes = {variable(f"chains.{name}.rpc"): "http://a:b@127.0.0.1:1" for name in NODE_CHAINS}
+    async with parts.opened(settings_of(tmp_path, nodes)) as here:
+        assert {chain.name for chain in here.chains} == {*NODE_CHAINS, "simulator"}
+        # The coin of the settings' table is the one that the chain's own file has.
+        for name, coin in NODE_CHAINS.items():
+            assert [each.symbol for each in here.context.methods.chains[name].methods] == [coin]
 
 
 def test_where_pages_are() -> None:

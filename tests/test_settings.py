@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from counterfoil.core.errors import SettingsError
-from counterfoil.settings import Settings, load, read_secret_key, variable
+from counterfoil.settings import NodeChain, Settings, load, read_secret_key, variable
 from counterfoil.settings.values import PARSERS
 
 RPC = "http://user:hunter2@127.0.0.1:9332"
@@ -83,12 +83,14 @@ def test_the_data_folder_is_where_the_sqlite_file_is() -> None:
 
 def test_prices_and_hosts() -> None:
     settings = of_file(
-        "[rates.fixed]\nLTC_USD = 80.10\nltc_jpy = '12000'\n[webhooks]\nallow_hosts = ['a', 'b']\n",
+        "[rates.fixed]\nLTC_USD = 80.10\nltc_jpy = '12000'\nBTC_USD = 64000\n"
+        "[webhooks]\nallow_hosts = ['a', 'b']\n",
         COUNTERFOIL_RATES__FIXED__LTC_EUR="70.5",
     )
     assert settings.fixed_rates == {
         ("LTC", "USD"): Decimal("80.10"),
         ("LTC", "JPY"): Decimal(12000),
+        ("BTC", "USD"): Decimal(64000),
         ("LTC", "EUR"): Decimal("70.5"),
     }
     assert settings.allow_hosts == ("a", "b")
@@ -112,6 +114,11 @@ def test_all_of_it_in_a_file() -> None:
         secret_key_file = "/run/secrets/key"
         log.format = "json"
         log.level = "warning"
+        [chains.bitcoin]
+        rpc = "http://user:pass@127.0.0.1:48332"
+        network = "testnet4"
+        confirmations = 2
+        explorer = "https://explorer.example/btc/{txid}"
         [chains.litecoin]
         rpc = "http://user:pass@127.0.0.1:19443"
         network = "regtest"
@@ -130,7 +137,22 @@ def test_all_of_it_in_a_file() -> None:
     assert settings.database_place == "PostgreSQL at h:5433/n"
     assert settings.trusted_proxies == ("10.0.0.1",)
     assert settings.simulator.block_interval_s == 0.5
-    assert settings.chains[0].explorer == "https://explorer.example/{txid}"
+    assert settings.chains == (
+        NodeChain(
+            name="bitcoin",
+            rpc="http://user:pass@127.0.0.1:48332",
+            network="testnet4",
+            confirmations=2,
+            explorer="https://explorer.example/btc/{txid}",
+        ),
+        NodeChain(
+            name="litecoin",
+            rpc="http://user:pass@127.0.0.1:19443",
+            network="regtest",
+            confirmations=1,
+            explorer="https://explorer.example/{txid}",
+        ),
+    )
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -232,7 +254,6 @@ def test_a_file_that_is_no_text() -> None:
         ("checkout_url", ["/pay"], "an address such as https://pay.example.com"),
         ("host", ["http://0.0.0.0", "a b"], "a host name or address to listen on"),
         ("chains.litecoin.rpc", ["a.example:1", "http://", "http://[", "tcp://a:1"], "the node's"),
-        ("chains.litecoin.network", ["main", "signet"], "one of mainnet, testnet, regtest"),
         ("chains.litecoin.confirmations", ["0", "-1", "x"], "a whole number from 1"),
         (
             "chains.litecoin.explorer",

@@ -175,8 +175,9 @@ def test_private_keys_are_refused_and_not_repeated(program: Program) -> None:
 
 
 def test_a_wallet_without_a_chain(program: Program) -> None:
-    message = program.refused("wallet", "add", "LTC", "--xpub", "x")
-    assert "COUNTERFOIL_CHAINS__LITECOIN__RPC=" in message
+    for coin, chain in (("LTC", "LITECOIN"), ("btc", "BITCOIN")):
+        message = program.refused("wallet", "add", coin, "--xpub", "x")
+        assert f"COUNTERFOIL_CHAINS__{chain}__RPC=" in message
     program.environment = LITECOIN
     message = program.refused("wallet", "add", "BTC", "--xpub", "x")
     assert message.endswith("t takes: LTC.")

@@ -1,8 +1,9 @@
 """What an installation is made of, and how it is put together."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 
 from counterfoil.app.secret_key import make_folder, open_vault
 from counterfoil.app.world import SystemClock, SystemEntropy
@@ -113,13 +114,15 @@ def build_chains(settings: Settings, store: Store, clock: Clock) -> list[Chain]:
 
 
 def _node_chain(settings: Settings, chain: NodeChain) -> Chain:
+    # The file of a chain's facts, and what opens it there, have the name that the settings give it.
     # Deriving addresses takes libraries that are slow to load: only who needs them waits.
-    from counterfoil.chains.litecoin import litecoin  # noqa: PLC0415  # as said above
-
+    module = import_module(f"counterfoil.chains.{chain.name}")
+    open_chain: Callable[[str, str, int, str | None], Chain] = getattr(module, chain.name)
     try:
-        return litecoin(chain.network, chain.rpc, chain.confirmations, chain.explorer)
+        return open_chain(chain.network, chain.rpc, chain.confirmations, chain.explorer)
     except SettingsError as error:
-        name = settings.name_of(f"chains.{chain.name}.rpc")
+        wrong = "network" if error.code == "unknown_network" else "rpc"
+        name = settings.name_of(f"chains.{chain.name}.{wrong}")
         raise SettingsError(error.code, f"{name}: {error.message}") from None
 
 

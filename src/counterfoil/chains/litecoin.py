@@ -1,9 +1,10 @@
 """Litecoin: the facts of its networks, as Litecoin Core 0.21 has them in its chain parameters."""
 
-from counterfoil.chains.rpc import JsonRpc
-from counterfoil.chains.utxo import UtxoChain
+from dataclasses import replace
+from functools import partial
+
+from counterfoil.chains.utxo import open_network
 from counterfoil.chains.utxo_keys import KeyScript, KeyVersion, UtxoNetwork
-from counterfoil.core.errors import SettingsError
 from counterfoil.core.ports import Method
 
 LTC = Method(
@@ -37,7 +38,6 @@ MAINNET = UtxoNetwork(
     chain="litecoin",
     coin="Litecoin",
     network="mainnet",
-    caip2="bip122:12a765e31ffd4059bada1e25190f6e98",
     genesis="12a765e31ffd4059bada1e25190f6e98c99d9714d334efa41a195a7e7e04bfe2",
     method=LTC,
     most_atomic=MOST_ATOMIC,
@@ -52,57 +52,27 @@ MAINNET = UtxoNetwork(
     explorer="https://litecoinspace.org/tx/{txid}",
     block_interval_s=150,
 )
-TESTNET = UtxoNetwork(
-    chain="litecoin",
-    coin="Litecoin",
+TESTNET = replace(
+    MAINNET,
     network="testnet",
-    caip2="bip122:4966625a4b2851d9fdee139e56211a0d",
     genesis="4966625a4b2851d9fdee139e56211a0d88575f59ed816ff5e6a63deb4e3e29a0",
-    method=LTC,
-    most_atomic=MOST_ATOMIC,
     bech32_hrp="tltc",
     mweb_hrp="tmweb",
     p2pkh_version=0x6F,
     p2sh_versions=(0x3A, 0xC4),
-    has_taproot=True,
     address_hint="tltc1, m, n, Q or 2",
     key_versions=TEST_KEYS,
-    link_scheme="litecoin",
     explorer="https://litecoinspace.org/testnet/tx/{txid}",
-    block_interval_s=150,
 )
-REGTEST = UtxoNetwork(
-    chain="litecoin",
-    coin="Litecoin",
+REGTEST = replace(
+    TESTNET,
     network="regtest",
-    caip2="bip122:530827f38f93b43ed12af0b3ad25a288",
     genesis="530827f38f93b43ed12af0b3ad25a288dc02ed74d6d7857862df51fc56c416f9",
-    method=LTC,
-    most_atomic=MOST_ATOMIC,
     bech32_hrp="rltc",
-    mweb_hrp="tmweb",
-    p2pkh_version=0x6F,
-    p2sh_versions=(0x3A, 0xC4),
-    has_taproot=True,
     address_hint="rltc1, m, n, Q or 2",
-    key_versions=TEST_KEYS,
-    link_scheme="litecoin",
     explorer=None,
     block_interval_s=None,
 )
 NETWORKS = {facts.network: facts for facts in (MAINNET, TESTNET, REGTEST)}
 
-
-def litecoin(network: str, rpc_url: str, confirmations: int, explorer: str | None) -> UtxoChain:
-    """Return Litecoin on `mainnet`, `testnet` or `regtest`, with its node at `rpc_url`.
-
-    `explorer` is a link template with `{txid}` in place of the network's own. Raises SettingsError
-    for an unknown network or a URL of another shape than http://user:password@host:port.
-    """
-    facts = NETWORKS.get(network)
-    if facts is None:
-        raise SettingsError(
-            "unknown_network", f"Litecoin has no such network; it has {', '.join(NETWORKS)}."
-        )
-    siblings = tuple(other for other in NETWORKS.values() if other is not facts)
-    return UtxoChain(facts, siblings, JsonRpc(rpc_url), confirmations, explorer)
+litecoin = partial(open_network, NETWORKS)

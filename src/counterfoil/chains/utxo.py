@@ -5,7 +5,7 @@ which means unknown. A network is a `UtxoNetwork` of facts, see `utxo_keys`.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 from counterfoil.chains import utxo_keys
@@ -19,7 +19,7 @@ from counterfoil.chains.rpc import (
     as_text,
 )
 from counterfoil.chains.utxo_keys import UtxoNetwork
-from counterfoil.core.errors import NodeError
+from counterfoil.core.errors import NodeError, SettingsError
 from counterfoil.core.ports import (
     Block,
     Destination,
@@ -45,6 +45,28 @@ MWEB_TYPES = ("witness_mweb_pegin", "witness_mweb_hogaddr")
 HEIGHT_LIMIT = (1 << 31) - 1
 UINT32_LIMIT = (1 << 32) - 1
 UPTIME_LIMIT_S = 1 << 40
+
+
+def open_network(
+    networks: Mapping[str, UtxoNetwork],
+    network: str,
+    rpc_url: str,
+    confirmations: int,
+    explorer: str | None,
+) -> "UtxoChain":
+    """Return one of a coin's networks by its name, with its node at `rpc_url`.
+
+    `explorer` is a link template with `{txid}` in place of the network's own. Raises SettingsError:
+    `unknown_network`, or `invalid_rpc_url` for another shape than http://user:password@host:port.
+    """
+    facts = networks.get(network)
+    if facts is None:
+        coin = next(iter(networks.values())).coin
+        raise SettingsError(
+            "unknown_network", f"{coin} has no such network; it has {', '.join(networks)}."
+        )
+    siblings = tuple(other for other in networks.values() if other is not facts)
+    return UtxoChain(facts, siblings, JsonRpc(rpc_url), confirmations, explorer)
 
 
 class UtxoChain:

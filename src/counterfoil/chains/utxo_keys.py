@@ -124,7 +124,6 @@ class UtxoNetwork:
     chain: str
     coin: str
     network: str
-    caip2: str
     genesis: str
     method: Method
     most_atomic: int
@@ -138,6 +137,11 @@ class UtxoNetwork:
     link_scheme: str
     explorer: str | None
     block_interval_s: int | None
+
+    @property
+    def caip2(self) -> str:
+        """Its CAIP-2 id, which names a network of this family by half of its genesis hash."""
+        return f"bip122:{self.genesis[:32]}"
 
     @property
     def title(self) -> str:

@@ -169,7 +169,8 @@ def add_wallet(
 
     async def work(here: "Installation") -> tuple[str, ...]:
         if not here.context.methods.of_mode(Mode.LIVE):
-            chain = next(iter(NODE_CHAINS))
+            known = {coin: chain for chain, coin in NODE_CHAINS.items()}
+            chain = known.get(method.upper(), next(iter(NODE_CHAINS)))
             message = (
                 "No chain is switched on, so there is nothing to receive. Set "
                 f"{variable(f'chains.{chain}.rpc')}=http://user:password@host:port first."

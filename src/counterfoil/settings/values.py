@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 from counterfoil.core import money
 from counterfoil.core.currencies import MINOR_DIGITS
 
-# The chains that can be switched on, and the coin that each brings.
-NODE_CHAINS = MappingProxyType({"litecoin": "LTC"})
-NETWORKS = ("mainnet", "testnet", "regtest")
+# The chains that can be switched on, each a file in `chains/`, and the coin that it brings.
+NODE_CHAINS = MappingProxyType({"bitcoin": "BTC", "litecoin": "LTC"})
 ROLES = ("all", "web", "worker")
 LOG_FORMATS = ("auto", "console", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -184,7 +183,8 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
         for chain in NODE_CHAINS
         for name, parse in {
             "rpc": rpc_of,
-            "network": one_of(*NETWORKS),
+            # Which networks there are is known to the chain.
+            "network": text_of,
             "confirmations": whole(1, CONFIRMATIONS_MAX),
             "explorer": explorer_of,
         }.items()
