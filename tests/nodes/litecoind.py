@@ -45,8 +45,16 @@ class Node(ABC):
         """Return an address of the node's own coin that nobody was told of."""
 
     @abstractmethod
-    def send(self, address: str, amount: Decimal) -> str:
+    def send(self, address: str, amount: Decimal, *, is_replaceable: bool = False) -> str:
         """Pay an amount of coins and return the txid."""
+
+    @abstractmethod
+    def bump(self, txid: str) -> str:
+        """Replace a transaction by one that pays more fee, and return its txid."""
+
+    @abstractmethod
+    def branch(self, parent: str, count: int, *transactions: str) -> list[str]:
+        """Mine a branch after a block; signed transactions are in its first block, no others."""
 
     def mine(self, count: int) -> list[str]:
         """Mine blocks to the node's own wallet and return their hashes."""
@@ -96,6 +104,11 @@ class Node(ABC):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def restart(self) -> None:
+        """Stop the node and start it again on the same chain; its address changes."""
+        self.stop()
+        self.start()
 
     def rpc(self, method: str, *params: Any) -> Any:
         """Return the result of a call; raises RpcFaultError with the node's words."""
@@ -155,8 +168,7 @@ class Litecoind(Node):
 
     def restart(self) -> None:
         """Stop the node and start it again on the same chain; its address changes."""
-        self.stop()
-        self.start()
+        super().restart()
         self.rpc("loadwallet", WALLET)
 
     def new_address(self, kind: str = "bech32") -> str:
@@ -171,6 +183,21 @@ class Litecoind(Node):
             "sendtoaddress", address, amount, *no_words, fee_from_amount, is_replaceable
         )
         return str(answer)
+
+    def bump(self, txid: str) -> str:
+        """Replace a transaction by one that pays more fee, and return its txid."""
+        return str(self.rpc("bumpfee", txid)["txid"])
+
+    def branch(self, parent: str, count: int, *transactions: str) -> list[str]:
+        """Mine a branch after a block; signed transactions are in its first block, no others."""
+        height = self.rpc("getblockheader", parent)["height"]
+        first = self.rpc("getblockhash", height + 1)
+        self.invalidate(first)
+        chosen = [transactions] + [()] * (count - 1)
+        miner = self.new_address()
+        hashes = [str(self.rpc("generateblock", miner, each)["hash"]) for each in chosen]
+        self.reconsider(first)
+        return hashes
 
     def invalidate(self, block_hash: str) -> None:
         """Make the node give up a block and all that follow it."""

@@ -65,12 +65,8 @@ def make_block(
         + time_s.to_bytes(4, "little")
         + BITS.to_bytes(4, "little")
     )
-    for nonce in count():
-        worked = header + nonce.to_bytes(4, "little")
-        if int.from_bytes(double_sha256(worked), "little") <= TARGET:
-            break
-    size = compact.to_bytes(len(everything))
-    return worked + size + b"".join(tx.serialize() for tx in everything)
+    parts = [_worked(header), compact.to_bytes(len(everything))]
+    return b"".join([*parts, *(tx.serialize() for tx in everything)])
 
 
 def merkle_root(hashes: list[bytes]) -> bytes:
@@ -89,12 +85,20 @@ def double_sha256(data: bytes) -> bytes:
     return hashlib.sha256(hashlib.sha256(data).digest()).digest()
 
 
+def _worked(header: bytes) -> bytes:
+    """Return a header with the nonce that it lacks."""
+    attempts = (header + nonce.to_bytes(4, "little") for nonce in count())
+    return next(
+        each for each in attempts if int.from_bytes(double_sha256(each), "little") <= TARGET
+    )
+
+
 def _witness_hash(tx: Transaction) -> bytes:
     return double_sha256(tx.serialize())
 
 
 def _pushed_height(height: int) -> bytes:
-    """Return a height as scripts write numbers: small ones as one opcode, others by their length."""
+    """Return a height as scripts write numbers: small ones as one opcode."""
     if height <= 16:
         return bytes([0x50 + height])
     number = height.to_bytes(height.bit_length() // 8 + 1, "little")

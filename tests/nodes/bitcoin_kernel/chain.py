@@ -31,7 +31,7 @@ class Outpoint(NamedTuple):
     """An output, by the transaction that made it."""
 
     txid: str
-    index: int
+    vout: int
 
 
 class Coin(NamedTuple):
@@ -70,7 +70,7 @@ class KernelChain:
 
     def __init__(self, folder: Path) -> None:
         self._words = ""
-        self._refusal: str | None = None
+        self._refusals: list[str] = []
         pbk.set_log_level_category(pbk.LogCategory.ALL, pbk.LogLevel.DEBUG)
         pbk.enable_log_category(pbk.LogCategory.VALIDATION)
         self._log = pbk.LoggingConnection(self._hear)
@@ -92,7 +92,7 @@ class KernelChain:
 
     def _judge(self, _: object, __: object, state: Any) -> None:
         if state.validation_mode is not pbk.ValidationMode.VALID:
-            self._refusal = self._words
+            self._refusals.append(self._words)
 
     def _read_again(self) -> None:
         """Make the index of the active chain anew."""
@@ -157,7 +157,7 @@ class KernelChain:
         branch has most: the kernel says so as it takes the last of its blocks.
         """
         before = self.tip
-        self._refusal = None
+        self._refusals.clear()
         try:
             block = pbk.Block(raw)
         except RuntimeError:
@@ -166,9 +166,9 @@ class KernelChain:
             # What it returns says only that the block is new: the callback hears the verdict.
             self._manager.process_block(block)
         except pbk.ProcessBlockException as error:
-            raise BlockRefusedError(self._refusal or str(error)) from None
-        if self._refusal is not None:
-            raise BlockRefusedError(self._refusal)
+            raise BlockRefusedError(*self._refusals or [str(error)]) from None
+        if self._refusals:
+            raise BlockRefusedError(*self._refusals)
         if self.tip.parent == before.hash:
             self._connect(self.tip)
         elif self.tip.hash != before.hash:

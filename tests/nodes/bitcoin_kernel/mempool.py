@@ -91,17 +91,17 @@ class Mempool:
         return Entry(tx, fee_sats, vbytes)
 
     def _coin(self, outpoint: Outpoint) -> Coin | None:
-        """Return what an input spends, of the chain or of the mempool, also if that is spent here."""
+        """Return what an input spends, also if another transaction that waits spends it."""
         parent = self.entries.get(outpoint.txid)
         if parent is None:
             return self._chain.coins.get(outpoint)
-        if outpoint.index >= len(parent.tx.vout):
+        if outpoint.vout >= len(parent.tx.vout):
             return None
-        output = parent.tx.vout[outpoint.index]
+        output = parent.tx.vout[outpoint.vout]
         return Coin(output.value, output.script_pubkey.data, None, is_coinbase=False)
 
     def _replaced_by(self, entry: Entry) -> list[str]:
-        """Return the rivals that have to go, with what spends them; raises if it pays too little."""
+        """Return the rivals that have to go, with their children; raises if it pays too little."""
         gone = [txid for txid, other in self.entries.items() if other.spends & entry.spends]
         rivals = [self.entries[txid] for txid in gone]
         for txid, other in self.entries.items():

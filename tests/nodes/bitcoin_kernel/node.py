@@ -6,14 +6,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from embit.transaction import Transaction
-
 from tests.nodes.bitcoin_kernel.wallet import Unspent, Wallet
 from tests.nodes.litecoind import PASSWORD, USER, Node
 
 # New coin can be spent 100 blocks later; each payment spends one coin until the next block.
 FIRST_BLOCKS = 120
 FEE_SATS = 1_000
+RIVAL_FEE_SATS = 10 * FEE_SATS
 SATS = 10**8
 
 
@@ -29,8 +28,7 @@ class KernelNode(Node):
     def command(self) -> Sequence[str | Path]:
         """Return how the node is started on `port`."""
         package = __name__.rpartition(".")[0]
-        place = [self.folder, str(self.port), USER, PASSWORD]
-        return [sys.executable, "-m", package, *place]
+        return [sys.executable, "-m", package, self.folder, str(self.port), USER, PASSWORD]
 
     def kill(self) -> None:
         """End the process as a loss of power does."""
@@ -43,18 +41,17 @@ class KernelNode(Node):
         """Return a fresh address of the wallet: bech32 (P2WPKH) or bech32m (P2TR)."""
         return self.wallet.new_address(kind)
 
-    def send(self, address: str, amount: Decimal) -> str:
-        """Pay an amount of coins out of mined ones, and return the txid."""
+    def send(self, address: str, amount: Decimal, *, is_replaceable: bool = False) -> str:
+        """Pay an amount out of mined coin and return the txid; every payment can be replaced."""
         sats = int(amount * SATS)
         coin = next(each for each in self.unspent() if each.sats >= sats + FEE_SATS)
-        change_sats = coin.sats - sats - FEE_SATS
-        return self.broadcast(
-            self.wallet.pay([coin], {address: sats, self.new_address(): change_sats})
-        )
+        return str(self.rpc("sendrawtransaction", self._signed([coin], address, sats, FEE_SATS)))
 
-    def broadcast(self, tx: Transaction) -> str:
-        """Hand a transaction to the node and return its txid; raises RpcFaultError."""
-        return str(self.rpc("sendrawtransaction", tx.serialize().hex()))
+    def bump(self, txid: str) -> str:
+        """Replace a transaction by one that pays more fee, and return its txid."""
+        [paid, _] = self._told(txid)["vout"]
+        again = self.rival(txid, paid["scriptPubKey"]["address"], paid["value"])
+        return str(self.rpc("sendrawtransaction", again))
 
     def unspent(self) -> list[Unspent]:
         """Return the wallet's coins that may be spent in the next block, and are not yet."""
@@ -70,17 +67,19 @@ class KernelNode(Node):
             for each in found["unspents"]
             if not each["coinbase"] or found["height"] - each["height"] >= 99
         ]
-        asked = [{"txid": coin.txid, "vout": coin.index} for coin in ripe]
+        asked = [{"txid": coin.txid, "vout": coin.vout} for coin in ripe]
         spending = self.rpc("gettxspendingprevout", asked)
         return [
             coin for coin, each in zip(ripe, spending, strict=True) if "spendingtxid" not in each
         ]
 
-    def rival(self, txid: str, fee_sats: int = 10 * FEE_SATS) -> Transaction:
-        """Return a transaction that spends on the wallet's own account what `txid` spends."""
+    def rival(self, txid: str, address: str, amount: Decimal) -> str:
+        """Return a signed transaction that spends the coins of another one, and pays more fee.
+
+        It is not sent. What is left of the coins goes back to the wallet.
+        """
         coins = [self._output(entry["txid"], entry["vout"]) for entry in self._told(txid)["vin"]]
-        sats = sum(coin.sats for coin in coins) - fee_sats
-        return self.wallet.pay(coins, {self.new_address(): sats})
+        return self._signed(coins, address, int(amount * SATS), RIVAL_FEE_SATS)
 
     def take_away(self, txid: str) -> str:
         """Make a longer branch, where the coin of a mined payment goes elsewhere.
@@ -89,7 +88,8 @@ class KernelNode(Node):
         """
         tip = str(self.rpc("getbestblockhash"))
         block = self.rpc("getblockheader", self._told(txid)["blockhash"])
-        self.branch(block["previousblockhash"], block["confirmations"] + 1, [self.rival(txid)])
+        rival = self.rival(txid, self.new_address(), Decimal(1))
+        self.branch(block["previousblockhash"], block["confirmations"] + 1, rival)
         return tip
 
     def bring_back(self, tip: str) -> None:
@@ -97,20 +97,23 @@ class KernelNode(Node):
         behind = self.rpc("getblockcount") - self.rpc("getblockheader", tip)["height"]
         self.branch(tip, behind + 1)
 
-    def branch(
-        self, parent: str, count: int, transactions: Sequence[Transaction] = ()
-    ) -> list[str]:
+    def branch(self, parent: str, count: int, *transactions: str) -> list[str]:
         """Mine blocks after any block; the transactions are in the first of them."""
-        chosen = [tx.serialize().hex() for tx in transactions]
-        hashes = self.rpc("generatebranch", parent, count, self.new_address(), chosen)
-        return [str(each) for each in hashes]
+        address = self.new_address()
+        return [
+            str(each) for each in self.rpc("generatebranch", parent, count, address, transactions)
+        ]
+
+    def _signed(self, coins: list[Unspent], address: str, sats: int, fee_sats: int) -> str:
+        change_sats = sum(coin.sats for coin in coins) - sats - fee_sats
+        return self.wallet.pay(coins, {address: sats, self.new_address(): change_sats})
 
     def _told(self, txid: str) -> dict[str, Any]:
         is_verbose = True
         answer: dict[str, Any] = self.rpc("getrawtransaction", txid, is_verbose)
         return answer
 
-    def _output(self, txid: str, index: int) -> Unspent:
-        output = self._told(txid)["vout"][index]
+    def _output(self, txid: str, vout: int) -> Unspent:
+        output = self._told(txid)["vout"][vout]
         script = bytes.fromhex(output["scriptPubKey"]["hex"])
-        return Unspent(txid, index, int(output["value"] * SATS), script)
+        return Unspent(txid, vout, int(output["value"] * SATS), script)

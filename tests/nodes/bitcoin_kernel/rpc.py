@@ -184,10 +184,10 @@ class Calls:
         if action != "start":
             return None
         wanted = _scripts(objects)
-        found = [
+        found: list[dict[str, Any]] = [
             {
                 "txid": outpoint.txid,
-                "vout": outpoint.index,
+                "vout": outpoint.vout,
                 "scriptPubKey": coin.script.hex(),
                 "desc": f"raw({coin.script.hex()})",
                 "amount": in_coins(coin.sats),
@@ -230,7 +230,7 @@ class Calls:
     def _touched(self, block: Block) -> set[bytes]:
         """Return the scripts that a block of the active chain pays to or spends from."""
         spent = [each for tx in block.transactions[1:] for each in outpoints(tx)]
-        outputs = [self._chain.transactions[each.txid][0].vout[each.index] for each in spent]
+        outputs = [self._chain.transactions[each.txid][0].vout[each.vout] for each in spent]
         outputs += [output for tx in block.transactions for output in tx.vout]
         return {output.script_pubkey.data for output in outputs}
 

@@ -26,7 +26,7 @@ class Unspent(NamedTuple):
     """An output that a wallet may spend."""
 
     txid: str
-    index: int
+    vout: int
     sats: int
     script: bytes
 
@@ -51,11 +51,11 @@ class Wallet:
         address: str = script.address(NETWORKS["regtest"])
         return address
 
-    def pay(self, coins: Sequence[Unspent], outputs: Mapping[str, int]) -> Transaction:
-        """Return a signed transaction from coins of this wallet to addresses; the rest is the fee."""
+    def pay(self, coins: Sequence[Unspent], outputs: Mapping[str, int]) -> str:
+        """Return a signed transaction from coins of this wallet; the outputs leave the fee."""
         tx = Transaction(
             vin=[
-                TransactionInput(bytes.fromhex(coin.txid), coin.index, sequence=SEQUENCE)
+                TransactionInput(bytes.fromhex(coin.txid), coin.vout, sequence=SEQUENCE)
                 for coin in coins
             ],
             vout=[
@@ -65,7 +65,8 @@ class Wallet:
         )
         for number, coin in enumerate(coins):
             tx.vin[number].witness = self._sign(tx, number, coin, coins)
-        return tx
+        raw: bytes = tx.serialize()
+        return raw.hex()
 
     def _sign(
         self, tx: Transaction, number: int, coin: Unspent, coins: Sequence[Unspent]
