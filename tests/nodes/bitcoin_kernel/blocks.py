@@ -22,6 +22,8 @@ COMMITMENT = bytes.fromhex("6a24aa21a9ed")
 RESERVED = bytes(32)
 SUBSIDY_SATS = 50 * 10**8
 HALVING_BLOCKS = 150
+# New coin can be spent so many blocks later.
+MATURITY_BLOCKS = 100
 
 
 def subsidy_sats(height: int) -> int:

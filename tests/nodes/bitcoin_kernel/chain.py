@@ -159,12 +159,8 @@ class KernelChain:
         before = self.tip
         self._refusals.clear()
         try:
-            block = pbk.Block(raw)
-        except RuntimeError:
-            raise BlockRefusedError("Block decode failed") from None
-        try:
             # What it returns says only that the block is new: the callback hears the verdict.
-            self._manager.process_block(block)
+            self._manager.process_block(pbk.Block(raw))
         except pbk.ProcessBlockException as error:
             raise BlockRefusedError(*self._refusals or [str(error)]) from None
         if self._refusals:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pbk
 from embit.transaction import Transaction
 
+from tests.nodes.bitcoin_kernel.blocks import MATURITY_BLOCKS
 from tests.nodes.bitcoin_kernel.chain import Coin, KernelChain, Outpoint
 
-MATURITY_BLOCKS = 100
 # As Core has it since version 30: 100 sats for 1,000 vbytes, to come in and to replace.
 RELAY_SATS_PER_KVB = 100
 # Error codes of Core's sendrawtransaction.

@@ -6,11 +6,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tests.nodes.bitcoin_kernel.blocks import MATURITY_BLOCKS
 from tests.nodes.bitcoin_kernel.wallet import Unspent, Wallet
 from tests.nodes.litecoind import PASSWORD, USER, Node
 
-# New coin can be spent 100 blocks later; each payment spends one coin until the next block.
-FIRST_BLOCKS = 120
+# Each payment spends one ripe coin until the next block.
+FIRST_BLOCKS = MATURITY_BLOCKS + 20
 FEE_SATS = 1_000
 RIVAL_FEE_SATS = 10 * FEE_SATS
 SATS = 10**8
@@ -65,7 +66,7 @@ class KernelNode(Node):
                 bytes.fromhex(each["scriptPubKey"]),
             )
             for each in found["unspents"]
-            if not each["coinbase"] or found["height"] - each["height"] >= 99
+            if not each["coinbase"] or found["height"] + 1 - each["height"] >= MATURITY_BLOCKS
         ]
         asked = [{"txid": coin.txid, "vout": coin.vout} for coin in ripe]
         spending = self.rpc("gettxspendingprevout", asked)

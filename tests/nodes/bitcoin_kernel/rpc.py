@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
+import pbk
 from embit.base import EmbitError
 from embit.script import Script, address_to_scriptpubkey
 from embit.transaction import Transaction
@@ -284,12 +285,15 @@ class Calls:
 
 
 def _parsed(text: str) -> Transaction:
+    """Return a transaction that the kernel can read, as embit reads it."""
     try:
-        return Transaction.parse(bytes.fromhex(text))
-    except (EmbitError, ValueError):
+        raw = bytes.fromhex(text)
+        pbk.Transaction(raw)
+    except (RuntimeError, ValueError):
         raise RpcError(
             DECODE_FAILED, "TX decode failed. Make sure the tx has at least one input."
         ) from None
+    return Transaction.parse(raw)
 
 
 def _payee(address: str) -> Script:
