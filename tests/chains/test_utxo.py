@@ -1,12 +1,9 @@
 import pytest
-from embit.ec import PrivateKey
-from embit.script import p2wpkh
 
 from counterfoil.chains import utxo
 from counterfoil.chains.litecoin import LTC, REGTEST
 from counterfoil.chains.utxo import UtxoChain
-from counterfoil.chains.utxo_keys import DerivationError
-from counterfoil.core.errors import InvalidError, NodeError
+from counterfoil.core.errors import NodeError
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Transaction, Transfer
 from tests.chains.core_answers import ABSENT, P2TR, P2WPKH, block, hash_of, tip, unconfirmed
 from tests.chains.rpc_server import FaultError, RpcServer
@@ -187,32 +184,3 @@ async def test_a_thousand_is_still_complete(chain: UtxoChain, server: RpcServer)
     server.answers["getrawmempool"] = [hash_of(number) for number in range(utxo.FRESH_LIMIT)]
     server.answers["getrawtransaction"] = lambda txid, _: unconfirmed(txid)
     assert (await chain.mempool([], [])).is_complete
-
-
-# --- derived twice -----------------------------------------------------------------------------
-
-ACCOUNT = (
-    "vpub5Y6cjg78GGuNLsaPhmYsiw4gYX3HoQiRBiSwDaBXKUafCt9bNwWQiitDk5VZ5BVxYnQdwoTyXSs2JHRPAgjAvtbBrf"
-    "8ZhDYe2jWAqvZVnsc"
-)
-
-
-def test_libraries_that_disagree_show_no_address(
-    chain: UtxoChain, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chain.derive(ACCOUNT, 0)
-    other = p2wpkh(PrivateKey(b"\1" * 32))
-    monkeypatch.setattr("counterfoil.chains.utxo_keys.p2wpkh", lambda _: other)
-    with pytest.raises(DerivationError, match="disagree on receive address 0"):
-        chain.derive(ACCOUNT, 0)
-
-
-@pytest.mark.parametrize("index", [-1, 1 << 31])
-def test_an_index_out_of_range_is_refused(chain: UtxoChain, index: int) -> None:
-    with pytest.raises(ValueError, match="index of 0 to 2147483647"):
-        chain.derive(ACCOUNT, index)
-
-
-def test_nothing_is_derived_from_what_is_no_wallet(chain: UtxoChain) -> None:
-    with pytest.raises(InvalidError):
-        chain.derive("vpub", 0)

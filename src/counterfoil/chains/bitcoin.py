@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from counterfoil.chains.utxo import open_network
-from counterfoil.chains.utxo_keys import KeyScript, KeyVersion, UtxoNetwork
+from counterfoil.chains.utxo_network import MAIN_KEYS, TEST_KEYS, UtxoNetwork
 from counterfoil.core.ports import Method
 
 BTC = Method(
@@ -22,17 +22,6 @@ BTC = Method(
     least_atomic=546,
 )
 MOST_ATOMIC = 21_000_000 * 10**8
-
-MAIN_KEYS = (
-    KeyVersion(bytes.fromhex("04b24746"), "zpub", KeyScript.P2WPKH),
-    KeyVersion(bytes.fromhex("0488b21e"), "xpub", KeyScript.ANY),
-    KeyVersion(bytes.fromhex("049d7cb2"), "ypub", KeyScript.P2SH_P2WPKH),
-)
-TEST_KEYS = (
-    KeyVersion(bytes.fromhex("045f1cf6"), "vpub", KeyScript.P2WPKH),
-    KeyVersion(bytes.fromhex("043587cf"), "tpub", KeyScript.ANY),
-    KeyVersion(bytes.fromhex("044a5262"), "upub", KeyScript.P2SH_P2WPKH),
-)
 
 MAINNET = UtxoNetwork(
     chain="bitcoin",

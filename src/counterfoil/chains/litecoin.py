@@ -4,7 +4,13 @@ from dataclasses import replace
 from functools import partial
 
 from counterfoil.chains.utxo import open_network
-from counterfoil.chains.utxo_keys import KeyScript, KeyVersion, UtxoNetwork
+from counterfoil.chains.utxo_network import (
+    MAIN_KEYS,
+    TEST_KEYS,
+    KeyVersion,
+    Script,
+    UtxoNetwork,
+)
 from counterfoil.core.ports import Method
 
 LTC = Method(
@@ -19,20 +25,10 @@ LTC = Method(
 )
 MOST_ATOMIC = 84_000_000 * 10**8
 
-# Bitcoin's prefixes are the usual ones for Litecoin too; Ltub, Mtub and ttub are its own.
-MAIN_KEYS = (
-    KeyVersion(bytes.fromhex("04b24746"), "zpub", KeyScript.P2WPKH),
-    KeyVersion(bytes.fromhex("0488b21e"), "xpub", KeyScript.ANY),
-    KeyVersion(bytes.fromhex("019da462"), "Ltub", KeyScript.ANY),
-    KeyVersion(bytes.fromhex("049d7cb2"), "ypub", KeyScript.P2SH_P2WPKH),
-    KeyVersion(bytes.fromhex("01b26ef6"), "Mtub", KeyScript.P2SH_P2WPKH),
-)
-TEST_KEYS = (
-    KeyVersion(bytes.fromhex("045f1cf6"), "vpub", KeyScript.P2WPKH),
-    KeyVersion(bytes.fromhex("043587cf"), "tpub", KeyScript.ANY),
-    KeyVersion(bytes.fromhex("0436f6e1"), "ttub", KeyScript.ANY),
-    KeyVersion(bytes.fromhex("044a5262"), "upub", KeyScript.P2SH_P2WPKH),
-)
+# Litecoin's own prefixes, beside those that its wallets share with Bitcoin's.
+LTUB = KeyVersion(bytes.fromhex("019da462"), "Ltub", None)
+MTUB = KeyVersion(bytes.fromhex("01b26ef6"), "Mtub", Script.P2SH_P2WPKH)
+TTUB = KeyVersion(bytes.fromhex("0436f6e1"), "ttub", None)
 
 MAINNET = UtxoNetwork(
     chain="litecoin",
@@ -47,7 +43,7 @@ MAINNET = UtxoNetwork(
     p2sh_versions=(0x32, 0x05),
     has_taproot=True,
     address_hint="ltc1, L, M or 3",
-    key_versions=MAIN_KEYS,
+    key_versions=(*MAIN_KEYS, LTUB, MTUB),
     link_scheme="litecoin",
     explorer="https://litecoinspace.org/tx/{txid}",
     block_interval_s=150,
@@ -61,7 +57,7 @@ TESTNET = replace(
     p2pkh_version=0x6F,
     p2sh_versions=(0x3A, 0xC4),
     address_hint="tltc1, m, n, Q or 2",
-    key_versions=TEST_KEYS,
+    key_versions=(*TEST_KEYS, TTUB),
     explorer="https://litecoinspace.org/testnet/tx/{txid}",
 )
 REGTEST = replace(

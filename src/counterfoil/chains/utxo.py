@@ -1,14 +1,13 @@
 """The UTXO family over the JSON-RPC dialect of Bitcoin Core: one node of one network.
 
 Everything that the node says is checked before it is believed: what does not fit is a NodeError,
-which means unknown. A network is a `UtxoNetwork` of facts, see `utxo_keys`.
+which means unknown. A network is a `UtxoNetwork` of facts, see `utxo_network`.
 """
 
 import re
 from collections.abc import Collection, Mapping
 from decimal import Decimal
 
-from counterfoil.chains import utxo_keys
 from counterfoil.chains.rpc import (
     AbsentError,
     JsonRpc,
@@ -18,7 +17,10 @@ from counterfoil.chains.rpc import (
     as_object,
     as_text,
 )
-from counterfoil.chains.utxo_keys import UtxoNetwork
+from counterfoil.chains.utxo_addresses import parse_address
+from counterfoil.chains.utxo_derivation import derive
+from counterfoil.chains.utxo_network import UtxoNetwork
+from counterfoil.chains.utxo_wallets import parse_wallet
 from counterfoil.core.errors import NodeError, SettingsError
 from counterfoil.core.ports import (
     Block,
@@ -97,15 +99,15 @@ class UtxoChain:
 
     def parse_address(self, text: str) -> Destination:
         """Return the script that `text` pays and its canonical spelling; see the port."""
-        return utxo_keys.parse_address(self._facts, self._siblings, text)
+        return parse_address(self._facts, self._siblings, text)
 
     def parse_wallet(self, text: str) -> str:
-        """Return the canonical text of an account's extended public key; see the port."""
-        return utxo_keys.parse_wallet(self._facts, self._siblings, text)
+        """Return the canonical text of a wallet, which is a descriptor; see the port."""
+        return parse_wallet(self._facts, self._siblings, text)
 
     def derive(self, wallet: str, index: int) -> Destination:
-        """Return receive address `index` of a wallet (BIP 84), derived by two libraries."""
-        return utxo_keys.derive(self._facts, wallet, index)
+        """Return receive address `index` of a wallet, derived by two libraries."""
+        return derive(self._facts, wallet, index)
 
     def payment_link(self, method: Method, address: str, amount_atomic: int) -> str:
         """Return a BIP 321 link such as `litecoin:ltc1...?amount=0.5`, with the amount in coins."""
