@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import SettingsError
 from counterfoil.settings import NodeChain, Settings, load, read_secret_key, variable
 from counterfoil.settings.values import PARSERS
@@ -48,7 +49,8 @@ def test_the_environment_wins_over_the_file_and_options_over_both() -> None:
     settings = of_file(text, COUNTERFOIL_PORT="2", COUNTERFOIL_CHAINS__LITECOIN__CONFIRMATIONS="7")
     assert (settings.host, settings.port, settings.role) == ("a.example", 2, "web")
     (litecoin,) = settings.chains
-    assert (litecoin.rpc, litecoin.network, litecoin.confirmations) == ("http://x:1", "mainnet", 7)
+    assert (litecoin.rpc, litecoin.network) == ("http://x:1", "mainnet")
+    assert litecoin.confirmations == Confirmations(7)
     assert load({"COUNTERFOIL_PORT": "2"}, {"port": 3, "host": None}).port == 3
 
 
@@ -117,12 +119,14 @@ def test_all_of_it_in_a_file() -> None:
         [chains.bitcoin]
         rpc = "http://user:pass@127.0.0.1:48332"
         network = "testnet4"
+        second_rpc = "http://user:pass@127.0.0.2:48332"
         confirmations = 2
         explorer = "https://explorer.example/btc/{txid}"
         [chains.litecoin]
         rpc = "http://user:pass@127.0.0.1:19443"
+        second_rpc = "http://user:pass@127.0.0.1:19444"
         network = "regtest"
-        confirmations = 1
+        confirmations = "1, 3 from 0.5"
         explorer = "https://explorer.example/{txid}"
         [chains.simulator]
         confirmations = 3
@@ -141,15 +145,17 @@ def test_all_of_it_in_a_file() -> None:
         NodeChain(
             name="bitcoin",
             rpc="http://user:pass@127.0.0.1:48332",
+            second_rpc="http://user:pass@127.0.0.2:48332",
             network="testnet4",
-            confirmations=2,
+            confirmations=Confirmations(2),
             explorer="https://explorer.example/btc/{txid}",
         ),
         NodeChain(
             name="litecoin",
             rpc="http://user:pass@127.0.0.1:19443",
+            second_rpc="http://user:pass@127.0.0.1:19444",
             network="regtest",
-            confirmations=1,
+            confirmations=Confirmations(1, ((Decimal("0.5"), 3),)),
             explorer="https://explorer.example/{txid}",
         ),
     )
@@ -254,7 +260,7 @@ def test_a_file_that_is_no_text() -> None:
         ("checkout_url", ["/pay"], "an address such as https://pay.example.com"),
         ("host", ["http://0.0.0.0", "a b"], "a host name or address to listen on"),
         ("chains.litecoin.rpc", ["a.example:1", "http://", "http://[", "tcp://a:1"], "the node's"),
-        ("chains.litecoin.confirmations", ["0", "-1", "x"], "a whole number from 1"),
+        ("chains.litecoin.confirmations", ["0", "-1", "x", "3, 1 from 2"], "a whole number from 1"),
         (
             "chains.litecoin.explorer",
             ["https://a.example/", "ftp://{txid}", "https://{txid}/{txid}"],

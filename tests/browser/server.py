@@ -73,7 +73,7 @@ class Server:
         self.clock = MovableClock()
         self.world = WorldChain(block_interval_s=None)
         self.store = Sqlite(path)
-        ltc = litecoin("mainnet", "http://user:password@127.0.0.1:9", 3, None)
+        ltc = litecoin("mainnet", "http://user:password@127.0.0.1:9")
         simulator = SimulatorChain(Ledger(self.store), self.clock, 2, BLOCK_INTERVAL_S)
         self.context = Context(
             store=self.store,

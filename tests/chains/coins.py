@@ -25,7 +25,7 @@ def networks_of(coin: str) -> Mapping[str, UtxoNetwork]:
 def open_chain(coin: str, network: str, explorer: str | None = None) -> UtxoChain:
     """Return a chain whose node nobody runs: its facts need none."""
     made: UtxoChain = getattr(import_module(f"counterfoil.chains.{coin}"), coin)(
-        network, RPC_URL, 6, explorer
+        network, RPC_URL, explorer=explorer
     )
     return made
 

@@ -17,6 +17,6 @@ async def server() -> AsyncIterator[RpcServer]:
 
 @pytest.fixture
 async def chain(server: RpcServer) -> AsyncIterator[UtxoChain]:
-    made = litecoin("regtest", server.url("user:password@"), 3, None)
+    made = litecoin("regtest", server.url("user:password@"))
     yield made
     await made.close()

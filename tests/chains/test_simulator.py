@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from counterfoil.chains.simulator import GENESIS, TEST, SimulatorChain
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import InvalidError
 from counterfoil.core.ports import Block, Chain, Mode, Transaction, Transfer
 from counterfoil.db import simulator as ledger_in_database
@@ -60,7 +61,7 @@ def test_it_is_a_chain_like_any_other(chain: SimulatorChain) -> None:
     assert same.methods == (TEST,)
     assert (TEST.id, TEST.symbol, TEST.chain) == ("TEST", "TEST", same.name)
     assert TEST.mode is Mode.TEST
-    assert same.confirmations == 2
+    assert same.confirmations == Confirmations(2)
     assert same.block_interval_s is None
     assert same.explorer_link("ab" * 32) is None
 
@@ -211,7 +212,7 @@ async def test_a_payment_goes_all_the_way(sqlite: Sqlite, clock: FakeClock) -> N
     for _ in range(10):
         await clock.sleep(1)
         head = await chain.head()
-    assert head.height == 1 + chain.confirmations
+    assert head.height == 1 + chain.confirmations.base
     block_hash = await chain.block_hash(1)
     assert block_hash is not None
     block = await chain.block(block_hash)

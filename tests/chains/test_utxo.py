@@ -12,7 +12,11 @@ from tests.chains.rpc_server import FaultError, RpcServer
 def test_it_is_a_chain(chain: UtxoChain) -> None:
     port: Chain = chain
     assert (port.name, port.network, port.genesis) == ("litecoin", REGTEST.caip2, REGTEST.genesis)
-    assert (port.methods, port.confirmations, port.block_interval_s) == ((LTC,), 3, None)
+    assert (port.methods, port.confirmations, port.block_interval_s) == (
+        (LTC,),
+        REGTEST.confirmations,
+        None,
+    )
 
 
 # --- the tip ----------------------------------------------------------------------------------

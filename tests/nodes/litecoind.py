@@ -132,18 +132,21 @@ class Node(ABC):
 
 
 class Litecoind(Node):
-    """A litecoind with a wallet.
+    """A litecoind with a wallet that has coin, unless without `has_coin` it is given other blocks.
 
     MWEB is switched off unless `has_mweb`: with it, regtest needs a peg-in to get past block 431.
     """
 
-    def __init__(self, program: Path, folder: Path, *, has_mweb: bool = False) -> None:
+    def __init__(
+        self, program: Path, folder: Path, *, has_mweb: bool = False, has_coin: bool = True
+    ) -> None:
         super().__init__(folder)
         self.program = program
         self.has_mweb = has_mweb
         self.start()
-        self.rpc("createwallet", WALLET)
-        self.mine(FIRST_BLOCKS)
+        if has_coin:
+            self.rpc("createwallet", WALLET)
+            self.mine(FIRST_BLOCKS)
 
     def command(self) -> Sequence[str | Path]:
         """Return how the node is started on `port`."""

@@ -17,7 +17,7 @@ PEG_BLOCKS = 6
 
 @pytest.fixture
 async def chain(mweb_litecoind: Litecoind) -> AsyncIterator[UtxoChain]:
-    made = litecoin("regtest", mweb_litecoind.url, 6, None)
+    made = litecoin("regtest", mweb_litecoind.url)
     yield made
     await made.close()
 
@@ -57,10 +57,13 @@ async def test_coin_goes_through_mweb_and_comes_out_as_a_payment(
     destination = chain.parse_address(node.new_address())
     left = node.send(destination.address, Decimal(2_000))
     look = await chain.mempool([], [])
+    # Whom it pays is seen once it is mined, in a transaction of the miner's.
     assert look.txids == {left}
+    assert not any(each.transfers for each in look.fresh)
     [mined] = node.mine(1)
     block = await chain.block(mined)
     assert block is not None
     hogex = block.transactions[-1]
+    assert hogex.txid != left
     paid = [each for each in hogex.transfers if each.destination == destination.key]
     assert paid == [Transfer(paid[0].index, destination.key, LTC.id, 2_000 * 10**8)]

@@ -35,7 +35,7 @@ def node(name: str, request: pytest.FixtureRequest) -> Node:
 
 @pytest.fixture
 async def chain(name: str, node: Node) -> AsyncIterator[UtxoChain]:
-    made = OPEN[name]("regtest", node.url, 6, None)
+    made = OPEN[name]("regtest", node.url)
     yield made
     await made.close()
 
@@ -170,7 +170,7 @@ async def test_a_node_that_stopped_is_a_node_error(name: str, chain: UtxoChain, 
             await chain.block(tip)
     finally:
         node.restart()
-    again = OPEN[name]("regtest", node.url, 6, None)
+    again = OPEN[name]("regtest", node.url)
     found = (await again.head()).hash
     await again.close()
     assert found == tip
@@ -178,7 +178,7 @@ async def test_a_node_that_stopped_is_a_node_error(name: str, chain: UtxoChain, 
 
 async def test_a_wrong_password_is_a_node_error_without_it(name: str, node: Node) -> None:
     wrong = f"not-{PASSWORD}"
-    chain = OPEN[name]("regtest", f"http://{USER}:{wrong}@127.0.0.1:{node.port}", 6, None)
+    chain = OPEN[name]("regtest", f"http://{USER}:{wrong}@127.0.0.1:{node.port}")
     with pytest.raises(NodeError, match="refuses our user name and password") as caught:
         await chain.head()
     assert wrong not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"

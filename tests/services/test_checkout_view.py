@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import checkout, rates
 from counterfoil.services.checkout_view import Look, View
@@ -77,7 +78,7 @@ async def test_a_page_holds_until_something_happens(shop: Shop) -> None:
 
 
 async def test_a_page_that_counts_confirmations_follows_the_blocks(shop: Shop) -> None:
-    shop.chain.confirmations = 5
+    shop.chain.confirmations = Confirmations(5)
     token = await made(shop)
     await pay(shop, token)
     shop.chain.mine()

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import pytest
 
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import ConflictError, LimitedError, UnavailableError
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.matching import QUARANTINE_MS
@@ -76,7 +77,7 @@ async def test_paid_in_one_step_is_told_once(shop: Shop) -> None:
     quote = await shop.quote(invoice)
     shop.chain.pay(quote.address, quote.amount_atomic)
     shop.chain.mine(2)
-    shop.chain.confirmations = 1
+    shop.chain.confirmations = Confirmations(1)
     await shop.look()
     # The first observation was one block deep: a depth of one is frozen into the payment.
     assert await shop.events(invoice) == ["payment_confirmed"]

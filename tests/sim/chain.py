@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import InvalidError, NodeError, Problem
 from counterfoil.core.ports import (
     Block,
@@ -29,6 +30,7 @@ COIN = Method(
     least_atomic=1_000,
 )
 BLOCK_MS = 60_000
+TWO_BLOCKS = Confirmations(2)
 
 
 def _hash(*parts: object) -> str:
@@ -42,7 +44,7 @@ class WorldChain:
     name: str = "world"
     network: str = "test:world"
     methods: tuple[Method, ...] = (COIN,)
-    confirmations: int = 2
+    confirmations: Confirmations = TWO_BLOCKS
     block_interval_s: int | None = None
     is_away: bool = False
     is_synced: bool = True

@@ -97,7 +97,7 @@ def _statuses(world: World, connection: sa.Connection) -> list[str]:
     buried = {
         t.txid
         for block in world.chain.blocks
-        if world.chain.height - block.height + 1 >= world.chain.confirmations
+        if world.chain.height - block.height + 1 >= world.chain.confirmations.base
         for t in block.transactions
     }
     statement = (

@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from counterfoil.core.access import Principal, Scope
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import CounterfoilError
 from counterfoil.core.invoice import EventType
 from counterfoil.core.ports import Mode, Transaction
@@ -117,7 +118,7 @@ class World:
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.clock = FakeClock()
-        self.chain = WorldChain(confirmations=self.chance.choice([1, 2, 3, 6]))
+        self.chain = WorldChain(confirmations=Confirmations(self.chance.choice([1, 2, 3, 6])))
         self.receiver = Receiver(random.Random(self.seed + 1))
         # On a RAM disk where there is one: the power is never cut here, so no sync need be real.
         shared_memory = Path("/dev/shm")  # noqa: S108  # a place for speed, in a folder of our own
@@ -369,7 +370,7 @@ class World:
         self.receiver.trouble_percent = 0
         self.clock.advance(16 * SECOND)
         self.chain.now = self.clock.now()
-        self.chain.mine(self.chain.confirmations + 2)
+        self.chain.mine(self.chain.confirmations.base + 2)
         for _ in range(6):
             await self._look()
             await upkeep.assess_due(self.context, self.clock.now(), 0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import UnavailableError
 from tests.web.pay import Till, listening, main_of, state_of, text_of, till_of, version_of
 from tests.web.world import World
@@ -87,7 +88,7 @@ async def test_who_comes_later_does_not_get_an_older_page(till: Till) -> None:
 
 async def test_each_new_block_is_told_while_confirmations_are_counted(till: Till) -> None:
     chain: Any = till.world.context.methods.chains["simulator"]
-    chain.confirmations = 4
+    chain.confirmations = Confirmations(4)
     token = await till.invoice()
     async with listening(till, token, version_of(await till.main(token))) as listener:
         await till.pay(token)

@@ -172,7 +172,7 @@ async def open_world(
     store: Any = Switch(database)
     entropy = FakeEntropy()
     chains = (
-        litecoin("mainnet", "http://user:password@127.0.0.1:9", 6, None),
+        litecoin("mainnet", "http://user:password@127.0.0.1:9"),
         SimulatorChain(Ledger(store), clock),
     )
     context = Context(

@@ -7,9 +7,11 @@ from importlib import import_module
 
 from counterfoil.app.secret_key import make_folder, open_vault
 from counterfoil.app.world import SystemClock, SystemEntropy
+from counterfoil.chains.compared import ComparedChain
 from counterfoil.chains.simulator import SimulatorChain
 from counterfoil.channels.guard import Guard
 from counterfoil.channels.webhook import WebhookChannel
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import SettingsError
 from counterfoil.core.ports import Chain, Channel, Clock, Entropy, RateSource, Store
 from counterfoil.db import loops
@@ -117,13 +119,21 @@ def _node_chain(settings: Settings, chain: NodeChain) -> Chain:
     # The file of a chain's facts, and what opens it there, have the name that the settings give it.
     # Deriving addresses takes libraries that are slow to load: only who needs them waits.
     module = import_module(f"counterfoil.chains.{chain.name}")
-    open_chain: Callable[[str, str, int, str | None], Chain] = getattr(module, chain.name)
-    try:
-        return open_chain(chain.network, chain.rpc, chain.confirmations, chain.explorer)
-    except SettingsError as error:
-        wrong = "network" if error.code == "unknown_network" else "rpc"
-        name = settings.name_of(f"chains.{chain.name}.{wrong}")
-        raise SettingsError(error.code, f"{name}: {error.message}") from None
+    open_chain: Callable[[str, str, Confirmations | None, str | None], Chain]
+    open_chain = getattr(module, chain.name)
+
+    def open_at(rpc: str, setting: str) -> Chain:
+        try:
+            return open_chain(chain.network, rpc, chain.confirmations, chain.explorer)
+        except SettingsError as error:
+            wrong = "network" if error.code == "unknown_network" else setting
+            name = settings.name_of(f"chains.{chain.name}.{wrong}")
+            raise SettingsError(error.code, f"{name}: {error.message}") from None
+
+    first = open_at(chain.rpc, "rpc")
+    if chain.second_rpc is None:
+        return first
+    return ComparedChain(first, open_at(chain.second_rpc, "second_rpc"))
 
 
 def build_sources(settings: Settings) -> list[RateSource]:

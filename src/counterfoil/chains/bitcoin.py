@@ -5,10 +5,12 @@ calls `testnet` alone, goes out of use, so neither is named without its number h
 """
 
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 
 from counterfoil.chains.utxo import open_network
 from counterfoil.chains.utxo_network import MAIN_KEYS, TEST_KEYS, UtxoNetwork
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.ports import Method
 
 BTC = Method(
@@ -40,6 +42,8 @@ MAINNET = UtxoNetwork(
     link_scheme="bitcoin",
     explorer="https://mempool.space/tx/{txid}",
     block_interval_s=600,
+    # More from about a thousand dollars on, and more again from a hundred thousand.
+    confirmations=Confirmations(1, ((Decimal("0.01"), 3), (Decimal(1), 6))),
 )
 TESTNET4 = replace(
     MAINNET,

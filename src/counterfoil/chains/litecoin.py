@@ -1,6 +1,7 @@
 """Litecoin: the facts of its networks, as Litecoin Core 0.21 has them in its chain parameters."""
 
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 
 from counterfoil.chains.utxo import open_network
@@ -11,6 +12,7 @@ from counterfoil.chains.utxo_network import (
     Script,
     UtxoNetwork,
 )
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.ports import Method
 
 LTC = Method(
@@ -47,6 +49,8 @@ MAINNET = UtxoNetwork(
     link_scheme="litecoin",
     explorer="https://litecoinspace.org/tx/{txid}",
     block_interval_s=150,
+    # A block of Litecoin's costs far less to rewrite than one of Bitcoin's.
+    confirmations=Confirmations(3, ((Decimal(10), 12),)),
 )
 TESTNET = replace(
     MAINNET,

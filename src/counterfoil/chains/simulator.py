@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection
 
 from counterfoil.core import money
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import InvalidError, Problem
 from counterfoil.core.ports import (
     Block,
@@ -56,7 +57,7 @@ class SimulatorChain:
         self.name = "simulator"
         self.network = "counterfoil:simulator"
         self.methods = (TEST,)
-        self.confirmations = confirmations
+        self.confirmations = Confirmations(confirmations)
         # While nobody waits for a block there is none, so the age of the tip says nothing.
         self.block_interval_s: int | None = None
         self.genesis = GENESIS
@@ -107,7 +108,9 @@ class SimulatorChain:
 
     async def head(self) -> Head:
         """Let happen what is due, then return the tip: looking is what makes the chain go on."""
-        await self._ledger.advance(self._clock.now(), self._block_interval_ms, self.confirmations)
+        await self._ledger.advance(
+            self._clock.now(), self._block_interval_ms, self.confirmations.base
+        )
         height, block_hash, mined_at = await self._ledger.head()
         return Head(
             height=height, hash=block_hash, mined_at=mined_at, is_synced=True, node_up_s=_UP_S

@@ -21,6 +21,7 @@ from counterfoil.chains.utxo_addresses import parse_address
 from counterfoil.chains.utxo_derivation import derive
 from counterfoil.chains.utxo_network import UtxoNetwork
 from counterfoil.chains.utxo_wallets import parse_wallet
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import NodeError, SettingsError
 from counterfoil.core.ports import (
     Block,
@@ -53,12 +54,13 @@ def open_network(
     networks: Mapping[str, UtxoNetwork],
     network: str,
     rpc_url: str,
-    confirmations: int,
-    explorer: str | None,
+    confirmations: Confirmations | None = None,
+    explorer: str | None = None,
 ) -> "UtxoChain":
     """Return one of a coin's networks by its name, with its node at `rpc_url`.
 
-    `explorer` is a link template with `{txid}` in place of the network's own. Raises SettingsError:
+    `confirmations` and `explorer` (a link template with `{txid}`) replace the network's own. Raises
+    SettingsError:
     `unknown_network`, or `invalid_rpc_url` for another shape than http://user:password@host:port.
     """
     facts = networks.get(network)
@@ -74,8 +76,8 @@ def open_network(
 class UtxoChain:
     """One network of the family and its node; implements `core.ports.Chain`.
 
-    `siblings` are the coin's other networks, named in errors. `explorer` is a template with
-    `{txid}` that replaces the network's own.
+    `siblings` are the coin's other networks, named in errors. `confirmations` and `explorer`
+    replace the network's own.
     """
 
     def __init__(
@@ -83,13 +85,13 @@ class UtxoChain:
         facts: UtxoNetwork,
         siblings: tuple[UtxoNetwork, ...],
         rpc: JsonRpc,
-        confirmations: int,
+        confirmations: Confirmations | None,
         explorer: str | None,
     ) -> None:
         self.name = facts.chain
         self.network = facts.caip2
         self.methods = (facts.method,)
-        self.confirmations = confirmations
+        self.confirmations = facts.confirmations if confirmations is None else confirmations
         self.block_interval_s = facts.block_interval_s
         self.genesis = facts.genesis
         self._facts = facts
@@ -176,9 +178,9 @@ class UtxoChain:
         `pending` is not needed: this node lists its whole mempool.
         """
         answer = as_list(await self._rpc.call("getrawmempool"), "getrawmempool")
-        listed = [_hash(txid, "a txid") for txid in answer]
-        decoded = frozenset(known)
-        unknown = [txid for txid in dict.fromkeys(listed) if txid not in decoded]
+        listed = {_hash(txid, "a txid") for txid in answer}
+        # In an order that any other node has too: two that are compared then decode the same ones.
+        unknown = sorted(listed.difference(known))
         wanted = unknown[:FRESH_LIMIT]
         fresh = []
         for start in range(0, len(wanted), BATCH_SIZE):
@@ -186,7 +188,7 @@ class UtxoChain:
         # What was replaced or mined between the two questions is in the mempool no more.
         vanished = set(wanted) - {transaction.txid for transaction in fresh}
         return Mempool(
-            txids=frozenset(listed) - vanished,
+            txids=frozenset(listed - vanished),
             fresh=tuple(fresh),
             is_complete=len(wanted) == len(unknown),
         )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.ports import Method
 
 
@@ -70,6 +71,7 @@ class UtxoNetwork:
     link_scheme: str
     explorer: str | None
     block_interval_s: int | None
+    confirmations: Confirmations
 
     @property
     def caip2(self) -> str:

@@ -10,6 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
+from counterfoil.core.confirmations import Confirmations
+
 T = TypeVar("T")
 
 
@@ -161,8 +163,8 @@ class Chain(Protocol):
         """What can be paid with on this chain."""
 
     @property
-    def confirmations(self) -> int:
-        """How deep a payment must be to be final; 1 means: in a block."""
+    def confirmations(self) -> Confirmations:
+        """How deep a payment must be to be final, by the coin at stake."""
 
     @property
     def block_interval_s(self) -> int | None:
@@ -180,14 +182,16 @@ class Chain(Protocol):
         """
 
     def parse_wallet(self, text: str) -> str:
-        """Return the canonical text of an extended public key.
+        """Return the canonical text of a wallet: an extended public key, or a descriptor.
+
+        However it was spelled, one wallet has one text.
 
         Raises InvalidError (`private_key_refused` for anything that can spend, `invalid_wallet`
         otherwise, field `wallet`) in words that never repeat the text.
         """
 
     def derive(self, wallet: str, index: int) -> Destination:
-        """Return receive address number `index` of an extended public key, derived twice."""
+        """Return receive address number `index` of a wallet, derived twice."""
 
     def payment_link(self, method: Method, address: str, amount_atomic: int) -> str:
         """Return what a wallet app opens (BIP 321, ERC-681, ...): the same text is the QR code."""

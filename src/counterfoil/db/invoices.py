@@ -173,11 +173,11 @@ def by_share_token(connection: sa.Connection, share_token: str) -> Invoice | Non
     return from_row(row) if row else None
 
 
-def get_currency(connection: sa.Connection, invoice_id: int) -> str:
-    """Return the fiat currency of an invoice."""
-    statement = sa.select(invoice.c.fiat_currency).where(invoice.c.id == invoice_id)
-    currency: str = connection.execute(statement).scalar_one()
-    return currency
+def get_amount(connection: sa.Connection, invoice_id: int) -> tuple[Decimal, str]:
+    """Return the fiat amount and currency of an invoice."""
+    statement = sa.select(invoice.c.fiat_amount, invoice.c.fiat_currency)
+    row = connection.execute(statement.where(invoice.c.id == invoice_id)).one()
+    return Decimal(row.fiat_amount), row.fiat_currency
 
 
 def lock(connection: sa.Connection, invoice_id: int) -> Invoice:

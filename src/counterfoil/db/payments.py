@@ -9,6 +9,7 @@ from fractions import Fraction
 import sqlalchemy as sa
 
 from counterfoil.core import payment as core_payment
+from counterfoil.core.confirmations import CONFIRMATIONS_MAX
 from counterfoil.core.matching import Reason
 from counterfoil.core.ports import Block, Mode, Transaction, Transfer
 from counterfoil.db.quotes import CHUNK
@@ -20,9 +21,6 @@ from counterfoil.db.schema import (
     quote,
     transfer,
 )
-
-# No chain asks for more confirmations than this.
-DEPTH_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +260,9 @@ def list_ripe(connection: sa.Connection, chain: str, height: int) -> set[int]:
             chain_transaction.c.chain == chain,
             sa.or_(
                 sa.and_(payment.c.final_at.is_(None), ripe_at <= height),
-                sa.and_(chain_transaction.c.block_height > height - DEPTH_MAX, ripe_at == height),
+                sa.and_(
+                    chain_transaction.c.block_height > height - CONFIRMATIONS_MAX, ripe_at == height
+                ),
             ),
         )
     )

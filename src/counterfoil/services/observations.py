@@ -7,9 +7,12 @@ are listed as due, and `payments.reassess` says what the facts mean for them.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 
 from counterfoil.core import events, matching, money
 from counterfoil.core.invoice import EventType
+from counterfoil.core.payment import counted
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Mode, Transaction, Transfer
 from counterfoil.db import invoices, loops, outbox, payments, quotes
 from counterfoil.db.engine import Connection
@@ -203,8 +206,12 @@ def _match(
         _to_inbox(look, transfer, transfer_id, owner, reason or matching.Reason.OTHER_METHOD)
         return
     invoice_id = next(i for i, c in candidates if c.quote_id == found.quote_id)
-    currency = invoices.get_currency(connection, invoice_id)
+    amount, currency = invoices.get_amount(connection, invoice_id)
     rate = rates.rate_of(connection, method, currency, arrived_at)
+    asked = next(
+        q for q in quotes.list_of_invoice(connection, invoice_id) if q.id == found.quote_id
+    )
+    coins = _coins_at_stake(connection, asked, amount, transfer.amount_atomic, method.decimals)
     payments.insert_payment(
         connection,
         invoice_id=invoice_id,
@@ -214,9 +221,28 @@ def _match(
         arrival=(rate.price, money.to_fiat(transfer.amount_atomic, rate.price, method.decimals))
         if rate
         else None,
-        depth_needed=look.chain.confirmations,
+        depth_needed=look.chain.confirmations.needed(coins),
         now=look.now,
     )
+
+
+def _coins_at_stake(
+    connection: Connection,
+    asked: quotes.Quote,
+    amount: Decimal,
+    received_atomic: int,
+    decimals: int,
+) -> Fraction:
+    """Return what a reorg could take, in whole coins: the invoice, or what came if that is more.
+
+    Fiat is turned into coin at the price of the payment's own quote, so no rate is needed now.
+    """
+    fiat_per_atomic = Fraction(asked.fiat) / asked.amount_atomic
+    known = payments.list_credited(connection, asked.invoice_id, {})
+    seen = received_atomic * fiat_per_atomic
+    for earlier in counted([item.payment for item in known]):
+        seen += earlier.quoted_value
+    return Fraction(max(Fraction(amount), seen) / fiat_per_atomic, 10**decimals)
 
 
 def _to_inbox(

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import SettingsError
 from counterfoil.settings.values import FIXED, PARSERS, WrongError, pair_of, path_of, price_of
 from counterfoil.settings.values import NODE_CHAINS as NODE_CHAINS
@@ -36,8 +37,9 @@ class NodeChain:
 
     name: str
     rpc: str = field(repr=False)
+    second_rpc: str | None = field(repr=False)
     network: str
-    confirmations: int
+    confirmations: Confirmations | None
     explorer: str | None
 
 
@@ -276,8 +278,9 @@ def _settings(values: Mapping[str, Any], written: Mapping[str, str], file: Path 
         NodeChain(
             name=chain,
             rpc=values[f"chains.{chain}.rpc"],
+            second_rpc=values.get(f"chains.{chain}.second_rpc"),
             network=values.get(f"chains.{chain}.network", "mainnet"),
-            confirmations=values.get(f"chains.{chain}.confirmations", 3),
+            confirmations=values.get(f"chains.{chain}.confirmations"),
             explorer=values.get(f"chains.{chain}.explorer"),
         )
         for chain in NODE_CHAINS

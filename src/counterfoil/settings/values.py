@@ -9,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from counterfoil.core import money
+from counterfoil.core import confirmations, money
+from counterfoil.core.confirmations import CONFIRMATIONS_MAX, Confirmations
 from counterfoil.core.currencies import MINOR_DIGITS
 
 # The chains that can be switched on, each a file in `chains/`, and the coin that it brings.
@@ -21,7 +22,6 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 FIAT_LEGS = ("USD", "EUR")
 
 PORT_MAX = 65_535
-CONFIRMATIONS_MAX = 1_000
 BLOCK_INTERVAL_MAX_S = 3_600
 FIXED = "rates.fixed."
 _URL = "an address such as https://pay.example.com"
@@ -135,6 +135,17 @@ def rpc_of(raw: object) -> str:
     return text
 
 
+def confirmations_of(raw: object) -> Confirmations:
+    """Return how deep payments must be, by amount; one number alone holds for every amount."""
+    try:
+        return confirmations.parse("" if isinstance(raw, bool) else str(raw))
+    except ValueError:
+        raise WrongError(
+            f"a whole number from 1 to {CONFIRMATIONS_MAX}, or several that grow with the amount "
+            "in coins, such as 1, 3 from 0.01, 6 from 1"
+        ) from None
+
+
 def explorer_of(raw: object) -> str:
     text = text_of(raw)
     if not text.startswith(("https://", "http://")) or text.count("{txid}") != 1 or " " in text:
@@ -183,9 +194,10 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
         for chain in NODE_CHAINS
         for name, parse in {
             "rpc": rpc_of,
+            "second_rpc": rpc_of,
             # Which networks there are is known to the chain.
             "network": text_of,
-            "confirmations": whole(1, CONFIRMATIONS_MAX),
+            "confirmations": confirmations_of,
             "explorer": explorer_of,
         }.items()
     },
