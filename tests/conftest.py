@@ -144,3 +144,28 @@ def database(request: pytest.FixtureRequest) -> Database:
     """A started and migrated store: the test runs once on each kind."""
     store: Database = request.getfixturevalue(request.param)
     return store
+
+
+@pytest.fixture
+async def empty_sqlite(tmp_path: Path) -> AsyncIterator[Sqlite]:
+    """A SQLite file without tables."""
+    store = Sqlite(tmp_path / "empty.db")
+    await store.start()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def empty_postgres(empty_postgres_url: str) -> AsyncIterator[Postgres]:
+    """A PostgreSQL database without tables."""
+    store = Postgres(empty_postgres_url)
+    await store.start()
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["empty_sqlite", "empty_postgres"])
+def empty(request: pytest.FixtureRequest) -> Database:
+    """A started store without tables: the test runs once on each kind."""
+    store: Database = request.getfixturevalue(request.param)
+    return store

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -40,6 +41,55 @@ def test_a_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:
         "path": "/api/invoice",
         "status": 200,
     }
+
+
+async def test_lines_of_one_turn_are_written_together(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("json", "info")
+    log = structlog.get_logger("counterfoil.x")
+    log.info("first")
+    log.warning("second")
+    assert not lines(capsys)
+    await asyncio.sleep(0)
+    assert [line["event"] for line in lines(capsys)] == ["first", "second"]
+    log.info("third")
+    await asyncio.sleep(0)
+    assert [line["event"] for line in lines(capsys)] == ["third"]
+
+
+def test_a_loop_that_ended_takes_no_later_line_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("json", "info")
+    log = structlog.get_logger("counterfoil.x")
+    loop = asyncio.new_event_loop()
+
+    async def speak() -> None:
+        log.info("last words")
+        loop.stop()
+        await asyncio.Event().wait()
+
+    task = loop.create_task(speak())
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    log.info("afterwards")
+    assert [line["event"] for line in lines(capsys)] == ["last words", "afterwards"]
+    task.cancel()
+    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    loop.close()
+
+
+def test_the_fast_way_of_info_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines of requests go round structlog; but for the level they are those of a warning."""
+    logs.configure("json", "info")
+    log = structlog.get_logger("counterfoil.x")
+    fields = {"path": "/pay?share_token=abc", "secret": "x", "at": 1, "what": object}
+    log.info("said", **fields)
+    log.warning("said", **fields)
+    fast, slow = lines(capsys)
+    assert (fast.pop("level"), slow.pop("level")) == ("info", "warning")
+    assert fast.pop("timestamp")[:10] == slow.pop("timestamp")[:10]
+    assert fast == slow
+    assert list(fast) == list(slow)
+    assert fast["secret"] == logs.HIDDEN
+    assert "abc" not in fast["path"]
 
 
 def test_libraries_speak_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:

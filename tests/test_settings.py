@@ -8,7 +8,7 @@ import pytest
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import SettingsError
 from counterfoil.settings import NodeChain, Settings, load, read_secret_key, variable
-from counterfoil.settings.values import PARSERS
+from counterfoil.settings.values import PARSERS, RATE_SOURCES
 
 RPC = "http://user:hunter2@127.0.0.1:9332"
 
@@ -95,6 +95,7 @@ def test_prices_and_hosts() -> None:
         ("BTC", "USD"): Decimal(64000),
         ("LTC", "EUR"): Decimal("70.5"),
     }
+    assert settings.rate_sources == RATE_SOURCES
     assert settings.allow_hosts == ("a", "b")
     assert load({"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "127.0.0.1, b ,"}).allow_hosts == (
         "127.0.0.1",
@@ -133,7 +134,9 @@ def test_all_of_it_in_a_file() -> None:
         block_interval_s = 0.5
         """
     )
-    assert set(settings.written) | {"webhooks.allow_hosts", "secret_key"} == set(PARSERS)
+    assert set(settings.written) | {"webhooks.allow_hosts", "secret_key", "rates.sources"} == set(
+        PARSERS
+    )
     assert (settings.public_url, settings.checkout_url) == (
         "https://api.example",
         "https://pay.example/shop",
@@ -200,6 +203,13 @@ def test_an_unknown_name_with_nothing_near() -> None:
         ("port = true", "port in counterfoil.toml must be a whole number"),
         ("port = {}", "port in counterfoil.toml must be a whole number"),
         ("role = ['all']", "role in counterfoil.toml must be one of all, web, worker."),
+        (
+            "rates.sources = ['kraken', 'oracle']",
+            (
+                "rates.sources in counterfoil.toml must be some of kraken, coinbase, bitstamp, "
+                "coingecko, ecb, or none."
+            ),
+        ),
         (
             "[rates.fixed]\nLTC_USD = nan",
             "rates.fixed.LTC_USD in counterfoil.toml must be a price of more than zero",

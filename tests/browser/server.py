@@ -27,10 +27,10 @@ from counterfoil.db.schema import merchant
 from counterfoil.db.simulator import Ledger
 from counterfoil.db.sqlite import Sqlite
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import checkout, rates, watching
+from counterfoil.services import checkout, rates, wallets, watching
 from counterfoil.services.context import Context, Methods
 from counterfoil.services.invoices import Draft, create
-from counterfoil.services.merchants import add_wallet, ensure_default
+from counterfoil.services.merchants import ensure_default
 from counterfoil.web.checkout import CheckoutPage, checkout_routes
 from counterfoil.web.live import Live
 from counterfoil.web.pages import Assets
@@ -117,8 +117,8 @@ class Server:
         await self.store.write(lambda connection: connection.execute(named))
         await watching.ensure_chains(self.context)
         await rates.refresh(self.store, [FixedRates(PRICES)], now)
-        await add_wallet(self.context, 1, "LTC", xpub=LTC_WALLET, address=None, now=now)
-        await add_wallet(self.context, 1, "COIN", xpub="xpub", address=None, now=now)
+        await wallets.add(self.context, 1, "LTC", xpub=LTC_WALLET, next_index=0, now=now)
+        await wallets.add(self.context, 1, "COIN", xpub="xpub", now=now)
         await self.look()
         self._server = uvicorn.Server(
             uvicorn.Config(self._app, log_config=None, lifespan="off", timeout_graceful_shutdown=5)

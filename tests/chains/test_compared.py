@@ -6,7 +6,7 @@ import pytest
 
 from counterfoil.chains.compared import ComparedChain
 from counterfoil.core.errors import NodeError
-from counterfoil.core.ports import Chain, Transaction, Transfer
+from counterfoil.core.ports import Chain, History, Transaction, Transfer
 from tests.sim.chain import WorldChain
 
 
@@ -45,6 +45,20 @@ async def test_two_that_agree_are_as_one(pair: Chain, first: WorldChain) -> None
     assert await pair.head() == await first.head()
     assert await pair.block_hash(2) == first.blocks[2].hash
     assert await pair.block(first.blocks[2].hash) == first.blocks[2]
+
+
+async def test_what_either_says_was_used_was_used(
+    pair: Chain, first: WorldChain, second: WorldChain
+) -> None:
+    second.pay(second.derive("wallet", 4).address, 1_000)
+    second.mine()
+    assert await pair.history("wallet", 0, lambda _percent: None) == History(5, is_whole=True)
+    first.pay(first.derive("wallet", 6).address, 1_000)
+    first.mine()
+    assert await pair.history("wallet", 0, lambda _percent: None) == History(7, is_whole=True)
+    first.is_away = True
+    with pytest.raises(NodeError):
+        await pair.history("wallet", 0, lambda _percent: None)
 
 
 async def test_the_one_that_lies_behind_sets_the_pace(

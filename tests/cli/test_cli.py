@@ -1,6 +1,5 @@
 """The command line: what it prints, and how it refuses."""
 
-import json
 import os
 import re
 import subprocess
@@ -12,7 +11,7 @@ from typer.testing import CliRunner
 
 from counterfoil.cli.program import app
 from counterfoil.core import access, signing
-from tests.cli.program import COUNTERFOIL, LITECOIN, VECTORS, Program
+from tests.cli.program import COUNTERFOIL, Program
 
 # --- the program -------------------------------------------------------------------------------
 
@@ -52,6 +51,9 @@ def test_what_it_makes_is_for_its_owner_alone(tmp_path: Path) -> None:
         ["key", "revoke", "x"],
         ["wallet", "add", "LTC"],
         ["wallet", "add", "LTC", "--xpub", "a", "--address", "b"],
+        ["wallet", "add", "LTC", "--xpub", "a", "--descriptor", "b"],
+        ["wallet", "add", "LTC", "--xpub", "a", "--next-index", "x"],
+        ["wallet", "remove", "x"],
         ["channel", "redeliver", "1", "x"],
         ["channel", "redeliver", "1", "1-x"],
         ["pay", "1", "--outcome", "never"],
@@ -138,49 +140,6 @@ def test_a_key_of_another_merchant_cannot_be_revoked(program: Program) -> None:
     program("key", "create", "--scope", "read", "--merchant", "A")
     program.refused("key", "revoke", "1", "--merchant", "B")
     program("key", "revoke", "1", "--merchant", "A")
-
-
-# --- wallets -----------------------------------------------------------------------------------
-
-
-def test_a_wallet_of_an_extended_key(program: Program) -> None:
-    program.environment = LITECOIN
-    vector = json.loads((VECTORS / "wallets.json").read_text(encoding="utf-8"))["regtest"][0]
-    lines = program("wallet", "add", "LTC", "--xpub", vector["texts"][0])
-    assert lines[0].startswith("Compare: ")
-    assert lines[-3:] == [each["address"] for each in vector["addresses"][:3]]
-    (line,) = program("wallet", "list")[1:]
-    assert line.split()[:4] == ["2", "LTC", "xpub", "0"]
-    assert line.endswith(vector["canonical"])
-    assert program.refused("wallet", "add", "LTC", "--xpub", vector["texts"][0]) == (
-        "This merchant has a LTC wallet already."
-    )
-
-
-def test_a_wallet_of_an_address(program: Program) -> None:
-    program.environment = LITECOIN
-    address = "rltc1q6rz28mcfaxtmd6v789l9rrlrusdprr9puuzgkg"
-    assert program("wallet", "add", "ltc", "--address", address.upper()) == [address]
-    assert program("wallet", "list")[1].split()[:3] == ["2", "LTC", "address"]
-
-
-def test_private_keys_are_refused_and_not_repeated(program: Program) -> None:
-    program.environment = LITECOIN
-    secrets = json.loads((VECTORS / "spendable.json").read_text(encoding="utf-8"))
-    for secret in [secrets[0]["text"], "abandon " * 11 + "about"]:
-        for option in ("--xpub", "--address"):
-            message = program.refused("wallet", "add", "LTC", option, secret)
-            assert secret.split()[0] not in message
-    assert program("wallet", "list")[1:] == []
-
-
-def test_a_wallet_without_a_chain(program: Program) -> None:
-    for coin, chain in (("LTC", "LITECOIN"), ("btc", "BITCOIN")):
-        message = program.refused("wallet", "add", coin, "--xpub", "x")
-        assert f"COUNTERFOIL_CHAINS__{chain}__RPC=" in message
-    program.environment = LITECOIN
-    message = program.refused("wallet", "add", "BTC", "--xpub", "x")
-    assert message.endswith("t takes: LTC.")
 
 
 # --- channels ----------------------------------------------------------------------------------

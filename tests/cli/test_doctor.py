@@ -1,10 +1,22 @@
 """`counterfoil doctor`: one line for each thing, and what to do where it is wrong."""
 
+import asyncio
 import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from typer.testing import Result
 
+from counterfoil.app import rate_sources
+from counterfoil.core.errors import UnavailableError
+from counterfoil.core.ports import Tick
+from counterfoil.db.sqlite import Sqlite
+from counterfoil.services import rates
 from tests.cli.program import LITECOIN, Program
 from tests.test_app import KEY
 
@@ -40,6 +52,7 @@ def test_the_doctor_on_a_good_installation(program: Program) -> None:
         "secret key",
         "simulator",
         "rates",
+        "wallets",
         "public URL",
         "clock",
         "webhooks",
@@ -106,7 +119,10 @@ def test_the_doctor_without_a_database(program: Program) -> None:
 
 
 def test_the_doctor_on_a_node_that_is_away(program: Program) -> None:
-    program.environment = LITECOIN | {"COUNTERFOIL_PUBLIC_URL": "http://pay.example"}
+    program.environment = LITECOIN | {
+        "COUNTERFOIL_PUBLIC_URL": "http://pay.example",
+        "COUNTERFOIL_RATES__SOURCES": "none",
+    }
     done = program.run("doctor")
     assert done.exit_code == 1
     found = examined(done)
@@ -129,3 +145,73 @@ def test_the_doctor_on_an_allow_list_that_is_wrong(program: Program) -> None:
     assert examined(program.run("doctor"))["webhooks"][0] == "problem"
     program.environment = {"COUNTERFOIL_WEBHOOKS__ALLOW_HOSTS": "10.0.0.5"}
     assert "10.0.0.5" in examined(program.run("doctor"))["webhooks"][1]
+
+
+@dataclass
+class Source:
+    """A source on which one can rely in a test; implements `core.ports.RateSource`."""
+
+    name: str
+    prices: Mapping[str, str]
+    currencies: frozenset[str] = frozenset({"USD", "EUR"})
+    every_s: int = 30
+
+    async def fetch(self, now: int) -> Sequence[Tick]:
+        if not self.prices:
+            raise UnavailableError("rate_unavailable", f"{self.name.title()} cannot be reached.")
+        return [
+            Tick(self.name, "LTC", fiat, Decimal(price), now) for fiat, price in self.prices.items()
+        ]
+
+
+def test_the_doctor_on_live_rates(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {"USD": "80.25", "EUR": "73.50"}
+    sources = [Source("kraken", both), Source("ecb", both), Source("bitstamp", both)]
+    monkeypatch.setattr(rate_sources, "live_sources", lambda *_: sources)
+    program.environment = dict(LITECOIN)
+    told = "1 LTC = 80.25 USD ({0}); 1 LTC = 73.50 EUR ({0})"
+    everybody = told.format("bitstamp, ecb, kraken")
+    assert examined(program.run("doctor"))["rates"] == ("ok", everybody)
+    sources[0].prices = {}
+    two = told.format("bitstamp, ecb")
+    note = ("note", f"Kraken cannot be reached. The others say: {two}")
+    assert examined(program.run("doctor"))["rates"] == note
+    sources[2].prices = {"USD": "80.25"}
+    level, text = examined(program.run("doctor"))["rates"]
+    assert (level, text.partition(" Set ")[0]) == (
+        "problem",
+        "There is no price of LTC/EUR. Kraken cannot be reached.",
+    )
+
+
+async def test_the_doctor_says_when_prices_were_last_good(
+    sqlite: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rates.refresh(sqlite, [Source("kraken", {"USD": "80"})], 1_767_700_000_123)
+    monkeypatch.setattr(rate_sources, "live_sources", lambda *_: [Source("kraken", {})])
+    program = Program(tmp_path)
+    program.environment = dict(LITECOIN)
+    done = await asyncio.to_thread(program.run, "doctor")
+    text = examined(done)["rates"][1]
+    assert "The last ones came at 2026-01-06T11:46:40.123Z. Set COUNTERFOIL_" in text
+
+
+def test_the_doctor_on_a_wallet_with_a_long_gap(program: Program) -> None:
+    program("key", "list")
+    with closing(sqlite3.connect(program.folder / "counterfoil.db")) as database:
+        database.execute("INSERT INTO wallet VALUES (9, 1, 'LTC', 'xpub', 'key', 15, 1, NULL)")
+        database.executemany(
+            "INSERT INTO destination (merchant_id, key, address, kind, wallet_id, derivation_index,"
+            " created_at) VALUES (1, ?, '', 'exclusive', 9, ?, 1)",
+            [(f"{index:04x}", index) for index in range(15)],
+        )
+        database.commit()
+    done = program.run("doctor")
+    assert done.exit_code == 0
+    level, text = examined(done)["wallets"]
+    assert level == "note"
+    assert text.startswith("Default, wallet 9 (LTC): 15 addresses in a row were shown and not paid")
+    assert "to 100" in text
+    listed = program.run("wallet", "list")
+    assert listed.stdout.splitlines()[1].split()[:6] == ["9", "LTC", "xpub", "15", "15", "0"]
+    assert listed.stderr.startswith("Wallet 9: 15 addresses in a row were shown and not paid")

@@ -54,6 +54,7 @@ def facts(*payments: Payment, **changes: Any) -> Facts:
         marked_at=None,
         mark_id=None,
         is_watched_past_due=False,
+        waits_until=None,
         payments=payments,
     )
     return replace(plain, **changes)
@@ -108,6 +109,7 @@ class Life:
             self._wait,
             self._watch,
             self._watch,
+            self._stray,
         )
 
     def steps(self, count: int) -> Iterator[tuple[Facts, int]]:
@@ -184,6 +186,11 @@ class Life:
         due_at = self.facts.due_at
         if due_at is not None and self.now >= due_at:
             self.facts = replace(self.facts, is_watched_past_due=True)
+
+    def _stray(self) -> None:
+        """Let somebody send a wrong amount to the address."""
+        if self.facts.due_at is not None and self.now <= self.facts.due_at:
+            self.facts = replace(self.facts, waits_until=self.now + 40 * MINUTE_MS)
 
     def _cancel(self) -> None:
         # The service refuses to cancel what holds enough money.

@@ -64,6 +64,8 @@ def judge(facts: Facts, now: int) -> Verdict:
     in_time = sum((worth(p, facts) for p in there if not is_late(p, facts)), Fraction(0))
     amount, tolerance = Fraction(facts.amount), Fraction(facts.tolerance)
     is_over = facts.due_at is not None and facts.due_at <= now and facts.is_watched_past_due
+    if facts.waits_until is not None and facts.waits_until > now:
+        is_over = False
     marked = facts.marked_at is not None
     extra = [p for p in there if facts.marked_at is not None and p.arrived_at > facts.marked_at]
     too_much = final - amount > max(tolerance, Fraction("0.01"))

@@ -85,6 +85,12 @@ def test_expiry_waits_until_the_chains_are_watched_past_it() -> None:
     assert status_of(watched, DUE_AT) is Status.EXPIRED
 
 
+def test_expiry_waits_for_a_transfer_that_may_have_been_meant() -> None:
+    known = facts(due_at=DUE_AT, is_watched_past_due=True, waits_until=DUE_AT + 50)
+    assert status_of(known, DUE_AT + 49) is Status.UNPAID
+    assert status_of(known, DUE_AT + 50) is Status.EXPIRED
+
+
 def test_what_holds_a_part_does_not_expire() -> None:
     known = facts(payment(received_atomic=1), due_at=DUE_AT, is_watched_past_due=True)
     assert status_of(known, DUE_AT) is Status.UNPAID

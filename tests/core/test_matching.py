@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from random import Random
 
@@ -10,9 +10,12 @@ from counterfoil.core.matching import (
     QUARANTINE_MS,
     Candidate,
     Kind,
+    Known,
     Matched,
     Reason,
     Unmatched,
+    amounts,
+    is_likely,
     match,
     pick_amount,
 )
@@ -191,48 +194,91 @@ def test_a_transfer_pays_only_what_it_may(
 # --- amounts of a shared address --------------------------------------------------------------
 
 
+def known(taken: Collection[int] = (), used: Collection[int] = ()) -> Callable[..., Known]:
+    """Return an address that knows this, and tells of what it is asked for alone."""
+    return lambda asked: Known(set(taken) & set(asked), set(used) & set(asked))
+
+
 @given(st.data())
 def test_an_amount_is_free_and_only_a_little_more(data: st.DataObject) -> None:
     step = data.draw(st.sampled_from([1, 10, 25, 10_000]), "step")
     price = data.draw(st.integers(1, 60_000), "price in steps") * step
-    tags = max(price // 1_000 // step, 1)
+    tags = max(price // 1_000 // step, 2)
     allowed = [price + n * step for n in range(1, tags + 1)]
     usable = [amount for amount in allowed if amount // step % 10 != 0]
     taken = data.draw(st.sets(st.sampled_from(allowed)), "taken")
     used = data.draw(st.sets(st.sampled_from(allowed)), "used")
+    kept = data.draw(st.none() | st.sampled_from(allowed), "kept")
     free = set(usable) - taken
     picked = pick_amount(
-        price, step, taken, used, lambda limit: data.draw(st.integers(0, limit - 1))
+        price, step, kept, known(taken, used), lambda limit: data.draw(st.integers(0, limit - 1))
     )
     assert (picked is None) == (not free)
     if picked is not None:
         assert picked in free
         assert picked not in used or free <= used
+    if kept in free and (kept not in used or free <= used):
+        assert picked == kept
+
+
+def test_the_surcharge_has_an_end() -> None:
+    """However high the price: a fee of 10,000 steps taken off leads to nobody else's amount."""
+    allowed = amounts(10**12, 1)
+    assert allowed[0] == 10**12 + 1
+    assert allowed[-1] == 10**12 + 9_999
+    assert len(allowed) == 9_000
+    assert not {amount - 10_000 for amount in allowed} & set(allowed)
+
+
+def test_the_lowest_price_has_an_amount() -> None:
+    assert amounts(1_000, 1) == [1_001, 1_002]
+    # The first step leads to a round amount.
+    assert amounts(1_009, 1) == [1_011]
 
 
 def test_chance_that_always_says_the_same_still_finds_what_is_free() -> None:
-    assert pick_amount(100_000, 10, (), (), lambda _: 0) == 100_010
-    assert pick_amount(100_000, 10, {100_010}, {100_020}, lambda _: 0) == 100_030
+    assert pick_amount(100_000, 10, None, known(), lambda _: 0) == 100_010
+    assert pick_amount(100_000, 10, None, known({100_010}, {100_020}), lambda _: 0) == 100_030
     # The last of the ten steps is round.
-    assert pick_amount(100_000, 10, (), (), lambda limit: limit - 1) == 100_090
+    assert pick_amount(100_000, 10, None, known(), lambda limit: limit - 1) == 100_090
 
 
 def test_nothing_is_free() -> None:
     everything = range(100_000, 100_200)
-    assert pick_amount(100_000, 10, everything, (), lambda _: 0) is None
+    assert pick_amount(100_000, 10, 100_010, known(everything), lambda _: 0) is None
 
 
 def test_what_was_used_is_better_than_nothing() -> None:
     used = range(100_000, 100_200)
-    assert pick_amount(100_000, 10, {100_010}, used, lambda _: 0) == 100_020
+    assert pick_amount(100_000, 10, None, known({100_010}, used), lambda _: 0) == 100_020
+
+
+def test_an_invoice_keeps_its_tag_where_that_is_free() -> None:
+    assert pick_amount(100_000, 10, 100_050, known(), lambda _: 0) == 100_050
+    assert pick_amount(100_000, 10, 100_050, known({100_050}), lambda _: 0) == 100_010
+    # What somebody else has had is not worth keeping while there are amounts that nobody had.
+    assert pick_amount(100_000, 10, 100_050, known((), {100_050}), lambda _: 0) == 100_010
+    everything = range(100_000, 100_200)
+    assert pick_amount(100_000, 10, 100_050, known((), everything), lambda _: 0) == 100_050
+    # A tag of a higher price may be too much for a lower one, or make it round.
+    for kept in (100_110, 100_100, 100_000, 99_990):
+        assert pick_amount(100_000, 10, kept, known(), lambda _: 0) == 100_010
 
 
 def test_amounts_are_spread_evenly() -> None:
     below = Random(1).randrange
-    drawn = [pick_amount(10_000, 1, (), (), below) for _ in range(3_000)]
+    drawn = [pick_amount(10_000, 1, None, known(), below) for _ in range(3_000)]
     counts = [drawn.count(amount) for amount in range(10_001, 10_011)]
     assert counts[-1] == 0, "10,010 is round"
     assert all(250 < count < 420 for count in counts[:-1])
+
+
+@pytest.mark.parametrize(
+    ("received", "is_near"),
+    [(1_000, True), (950, True), (1_050, True), (949, False), (1_051, False), (0, False)],
+)
+def test_an_amount_within_five_per_cent_was_probably_meant(received: int, *, is_near: bool) -> None:
+    assert is_likely(1_000, received) is is_near
 
 
 # --- a shop with one address ------------------------------------------------------------------
@@ -250,7 +296,7 @@ class Shop:
     def sell(self, price: int, now: int) -> Candidate | None:
         taken = {q.amount_atomic for q in self.quotes if now < (q.released_at or 0)}
         used = {q.amount_atomic for q in self.quotes}
-        amount = pick_amount(price, 1, taken, used, self.below)
+        amount = pick_amount(price, 1, None, known(taken, used), self.below)
         if amount is None:
             return None
         released_at = now + LOCK_MS + QUARANTINE_MS

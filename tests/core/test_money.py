@@ -3,7 +3,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from counterfoil.core import money
@@ -102,7 +102,7 @@ def test_a_huge_exponent_is_refused_before_any_arithmetic() -> None:
     for token in ("1e999999999", "1E+1000000", "9" * 1_000_000, "1e-999999999", "1E+99"):
         with pytest.raises(InvalidError):
             money.parse_fiat(token, "USD")
-        assert money.parse_rate(token) in (None, Decimal("1E+99"))
+        assert money.parse_rate(token) is None
     assert time.process_time() - started_s < 0.5
 
 
@@ -233,16 +233,6 @@ def test_an_amount_of_coin_is_read_back(amount_atomic: int, decimals: int) -> No
     assert "." not in text or not text.endswith(("0", "."))
 
 
-@given(st.integers(0, 2**256 - 1), st.integers(0, 18))
-@example(2**256 - 1, 18)
-def test_parse_coin_reads_what_format_coin_wrote(amount_atomic: int, decimals: int) -> None:
-    assert money.parse_coin(money.format_coin(amount_atomic, decimals), decimals) == amount_atomic
-
-
-def test_parse_coin_cuts_what_the_decimals_cannot_tell_apart() -> None:
-    assert money.parse_coin("1.23456789", 6) == 1_234_567
-
-
 @pytest.mark.parametrize(
     ("amount_atomic", "decimals", "text"),
     [
@@ -262,6 +252,20 @@ def test_a_price_that_is_none(text: str) -> None:
     assert money.parse_rate(text) is None
 
 
-@pytest.mark.parametrize("text", ["1", "0.00001234", "104250.5", "1.2e-7", "1E+5"])
+@pytest.mark.parametrize(
+    "text", ["1", "0.00001234", "104250.5", "1.2e-7", "1E+5", "1e-15", "999999999999999.9"]
+)
 def test_a_price(text: str) -> None:
     assert money.parse_rate(text) == Decimal(text)
+
+
+@pytest.mark.parametrize("text", ["1e15", "1000000000000000", "9.9e-16", "1e99", "1e-99"])
+def test_a_price_that_nothing_has(text: str) -> None:
+    assert money.parse_rate(text) is None
+
+
+@pytest.mark.parametrize(
+    ("price", "text"), [("80.25", "80.25"), ("1E+5", "100000"), ("1.2E-7", "0.00000012")]
+)
+def test_a_price_is_written_without_an_exponent(price: str, text: str) -> None:
+    assert money.format_rate(Decimal(price)) == text

@@ -1,3 +1,4 @@
+import datetime as dt
 from decimal import Decimal
 from itertools import permutations
 
@@ -6,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from counterfoil.core.ports import Tick
-from counterfoil.core.quote import STALE_AFTER_MS, Market, Pair, Range, Rate, rate_of
+from counterfoil.core.quote import (
+    FIXING_STANDS_MS,
+    STALE_AFTER_MS,
+    Market,
+    Pair,
+    Range,
+    Rate,
+    pairs_of,
+    rate_of,
+)
 
 NOW = 1_700_000_000_000
 BTC_USD = ("BTC", "USD")
@@ -152,6 +162,7 @@ def test_a_fixed_leg_may_be_changed_at_will() -> None:
 
 # --- through a third currency -----------------------------------------------------------------
 
+PRICES = [Decimal(price) for price in ("90", "100", "101")]
 USD_GBP = ("USD", "GBP")
 EUR_GBP = ("EUR", "GBP")
 BTC_EUR = ("BTC", "EUR")
@@ -160,6 +171,22 @@ BTC_GBP = ("BTC", "GBP")
 
 def gbp(known: dict[Pair, list[Tick]], ranges: dict[Pair, Range] | None = None) -> Rate | None:
     return rate_of("BTC", "GBP", Market(known, ranges or {}), NOW)
+
+
+@given(st.data())
+def test_no_other_pairs_matter_than_those_named(data: st.DataObject) -> None:
+    named = pairs_of("BTC", "GBP")
+    everything = {
+        (base, currency)
+        for base in ("BTC", "LTC", "USD", "EUR", "GBP")
+        for currency in ("USD", "EUR", "GBP", "JPY")
+    }
+    assert named <= everything
+    known = {
+        pair: [Tick(source, *pair, data.draw(st.sampled_from(PRICES)), NOW) for source in "ab"]
+        for pair in sorted(everything)
+    }
+    assert gbp(known) == gbp({pair: known[pair] for pair in named})
 
 
 def test_a_pair_that_sources_list_needs_no_third_currency() -> None:
@@ -194,6 +221,51 @@ def test_usd_itself_may_go_through_eur_and_eur_through_usd() -> None:
     through_usd = ticks(BTC_USD, a="100", b="100") | ticks(("USD", "EUR"), bank="0.9")
     rate = rate_of("BTC", "EUR", Market(through_usd, {}), NOW)
     assert rate == Rate(Decimal("90.0"), ("a", "b", "bank"), NOW)
+
+
+def fixing(pair: Pair, price: str, at: int) -> dict[Pair, list[Tick]]:
+    return {pair: [Tick("bank", *pair, Decimal(price), at, is_fixing=True)]}
+
+
+WAITS = [
+    # The fixing of the Thursday before Easter until the Tuesday's is published.
+    (dt.datetime(2026, 4, 2, 13, 15, tzinfo=dt.UTC), dt.datetime(2026, 4, 7, 15, tzinfo=dt.UTC)),
+    # An ordinary weekend.
+    (dt.datetime(2026, 4, 10, 13, 15, tzinfo=dt.UTC), dt.datetime(2026, 4, 13, 15, tzinfo=dt.UTC)),
+]
+
+
+@pytest.mark.parametrize(("fixed", "asked"), WAITS)
+def test_a_fixing_stands_over_the_longest_holidays(fixed: dt.datetime, asked: dt.datetime) -> None:
+    at, now = (round(moment.timestamp() * 1_000) for moment in (fixed, asked))
+    known = ticks(BTC_EUR, now, a="90", b="90") | fixing(EUR_GBP, "0.9", at)
+    rate = rate_of("BTC", "GBP", Market(known, {}), now)
+    assert rate == Rate(Decimal("81.0"), ("a", "b", "bank"), at), "and its age is told"
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "stands"),
+    [
+        (FIXING_STANDS_MS, True),
+        (FIXING_STANDS_MS + 1, False),
+        (-STALE_AFTER_MS, True),
+        (-STALE_AFTER_MS - 1, False),
+    ],
+)
+def test_a_fixing_does_not_stand_for_ever(age_ms: int, *, stands: bool) -> None:
+    known = ticks(BTC_EUR, a="90", b="90") | fixing(EUR_GBP, "0.9", NOW - age_ms)
+    assert (gbp(known) is not None) is stands
+
+
+def test_the_live_price_of_a_leg_is_no_fixing() -> None:
+    known = ticks(BTC_EUR, a="90", b="90") | ticks(EUR_GBP, NOW - STALE_AFTER_MS - 1, bank="0.9")
+    assert gbp(known) is None
+
+
+def test_no_coin_is_priced_by_a_fixing() -> None:
+    known = ticks(BTC_USD, a="100")
+    known[BTC_USD] += fixing(BTC_USD, "100", NOW - STALE_AFTER_MS - 1)[BTC_USD]
+    assert usd(known) is None
 
 
 def test_one_source_is_not_enough_for_the_coin() -> None:

@@ -1,14 +1,18 @@
 """What both databases promise; what is one's alone is in test_sqlite.py and test_postgres.py."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.errors import SettingsError
+from counterfoil.core.ports import Mode
+from counterfoil.db import invoices
 from counterfoil.db.engine import Database, Topics, is_integrity_error, open_database, unavailable
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import invoice
@@ -20,16 +24,20 @@ WAIT_S = 5.0
 
 @pytest.fixture
 def commits() -> Iterator[list[str]]:
-    """The COMMIT statements that any engine sends while the test runs."""
+    """The COMMIT statements of the SQLite connections that are opened after this."""
     seen: list[str] = []
 
-    def watch(*arguments: object) -> None:
-        if arguments[2] == "COMMIT":
-            seen.append("COMMIT")
+    def note(statement: str) -> None:
+        if statement == "COMMIT":
+            seen.append(statement)
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", watch)
+    def watch(connection: object, _record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.set_trace_callback(note)
+
+    sa.event.listen(sa.Engine, "connect", watch)
     yield seen
-    sa.event.remove(sa.Engine, "before_cursor_execute", watch)
+    sa.event.remove(sa.Engine, "connect", watch)
 
 
 # --- reading and writing ----------------------------------------------------------------------
@@ -130,7 +138,7 @@ async def test_a_wrong_row_is_the_fault_of_one_alone(database: Database) -> None
     assert isinstance(await database.insert_invoice(invoice_row(merchant_id, "after")), int)
 
 
-async def test_concurrent_invoices_share_commits(database: Database, commits: list[str]) -> None:
+async def test_concurrent_invoices_share_commits(commits: list[str], database: Database) -> None:
     merchant_id = await database.write(add_merchant)
     commits.clear()
     await asyncio.gather(
@@ -147,6 +155,69 @@ async def test_concurrent_invoices_share_commits(database: Database, commits: li
         count = len(commits)
     # One alone that came first, and the rest behind it; a busy machine may cut them smaller.
     assert 1 <= count <= 10
+
+
+async def test_functions_and_invoices_share_commits(database: Database) -> None:
+    """What is wrong with one of a mixed lot, function or row, is told to that one alone."""
+    merchant_id = await database.write(add_merchant)
+
+    def fail(connection: sa.Connection) -> None:
+        add_lease(connection, "undone")
+        raise KeyError("the job's own")
+
+    rows = [invoice_row(merchant_id, f"token {n}") for n in range(150)]
+    rows[70]["merchant_id"] = merchant_id + 1_000
+    rows[141]["share_token"] = "token 3"
+    jobs: list[Any] = [database.insert_invoice(row) for row in rows]
+    jobs.insert(100, database.write(fail))
+    jobs.insert(20, database.write(partial(add_lease, name="kept")))
+    outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+    failed = [n for n, each in enumerate(outcomes) if isinstance(each, BaseException)]
+    # Of the two with one token, which PostgreSQL may insert in two statements, one is refused.
+    assert set(failed) in ({71, 101, 143}, {71, 101, 4})
+    assert await database.read(lease_names) == {"kept"}
+    stored = await database.read(
+        lambda connection: connection.execute(sa.select(invoice.c.id, invoice.c.share_token)).all()
+    )
+    asked = [row["share_token"] for row in rows]
+    del outcomes[101], outcomes[20]
+    answered = {
+        (each, token) for each, token in zip(outcomes, asked, strict=True) if isinstance(each, int)
+    }
+    assert answered == {(row.id, row.share_token) for row in stored}
+    assert len(answered) == 148
+
+
+async def test_an_invoice_is_found_by_its_owner_alone(database: Database) -> None:
+    owner = await database.write(partial(add_merchant, name="owner"))
+    other = await database.write(partial(add_merchant, name="other"))
+    ids = await asyncio.gather(
+        *(database.insert_invoice(invoice_row(owner, f"token {n}")) for n in range(40))
+    )
+    asked = [
+        *((each, owner, Mode.LIVE) for each in ids),
+        (ids[0], other, Mode.LIVE),
+        (ids[1], owner, Mode.TEST),
+        (max(ids) + 1, owner, Mode.LIVE),
+        (2**53 - 1, owner, Mode.LIVE),
+    ]
+    found = await asyncio.gather(*(database.find_invoice(*each) for each in asked))
+    assert [row and row["share_token"] for row in found] == [
+        *(f"token {n}" for n in range(40)),
+        *([None] * 4),
+    ]
+    slow = await database.read(lambda c: invoices.get_row(c, ids[7], owner, Mode.LIVE))
+    assert found[7] is not None
+    assert slow == dict(found[7].items())
+
+
+async def test_what_was_committed_is_found_at_once(database: Database) -> None:
+    merchant_id = await database.write(add_merchant)
+    invoice_id = await database.insert_invoice(invoice_row(merchant_id, "token"))
+    await database.write(lambda connection: invoices.touch(connection, invoice_id))
+    row = await database.find_invoice(invoice_id, merchant_id, Mode.LIVE)
+    assert row is not None
+    assert row["rev"] == 2
 
 
 # --- hints ------------------------------------------------------------------------------------
@@ -197,6 +268,8 @@ async def test_a_closed_store_is_refused(database: Database) -> None:
     await database.close()
     with pytest.raises(RuntimeError, match="not open"):
         await asyncio.wait_for(database.insert_invoice(invoice_row(1, "token")), WAIT_S)
+    with pytest.raises(RuntimeError, match="not open"):
+        await asyncio.wait_for(database.find_invoice(1, 1, Mode.LIVE), WAIT_S)
 
 
 def test_the_error_of_a_lost_commit_says_what_to_do() -> None:

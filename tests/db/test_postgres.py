@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.errors import SettingsError, UnavailableError
+from counterfoil.core.ports import Mode
 from counterfoil.db.engine import Bell
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import invoice, lease
@@ -94,6 +95,27 @@ async def test_inserts_come_back_after_the_server_has_hung_up(
     assert await until_it_works(postgres, invoice_row(merchant_id, "after")) > 0
     await postgres.write(partial(add_lease, name="after"))
     assert await postgres.read(lease_names) == {"after"}
+
+
+async def test_an_invoice_is_found_though_the_server_has_hung_up(
+    postgres: Postgres, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    merchant_id = await postgres.write(add_merchant)
+    invoice_id = await postgres.insert_invoice(invoice_row(merchant_id, "token"))
+    assert await postgres.find_invoice(invoice_id, merchant_id, Mode.LIVE) is not None
+    await postgres_server.run(END_OTHERS.format(name=name_of(postgres_url)))
+    assert await postgres.find_invoice(invoice_id, merchant_id, Mode.LIVE) is not None
+
+
+async def test_a_find_without_a_server_is_told(
+    postgres: Postgres, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    name = name_of(postgres_url)
+    await postgres_server.run(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    with pytest.raises(UnavailableError):
+        await postgres.find_invoice(1, 1, Mode.LIVE)
+    await postgres_server.run(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    assert await postgres.find_invoice(1, 1, Mode.LIVE) is None
 
 
 async def test_inserts_outlive_a_server_that_hangs_up_at_any_moment(

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.errors import SettingsError, UnavailableError
+from counterfoil.core.ports import Mode
 from counterfoil.db.sqlite import Sqlite
 from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
 
@@ -107,6 +108,32 @@ async def test_readers_run_beside_the_writer(sqlite: Sqlite) -> None:
 
     assert await sqlite.write(write) == {"committed"}
     assert await sqlite.read(lease_names) == {"committed", "not yet"}
+
+
+async def test_what_the_event_loop_cannot_read_a_thread_does(
+    sqlite: Sqlite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merchant_id = await sqlite.write(add_merchant)
+    invoice_id = await sqlite.insert_invoice(invoice_row(merchant_id, "token"))
+    fast = await sqlite.find_invoice(invoice_id, merchant_id, Mode.LIVE)
+    monkeypatch.setattr("counterfoil.db.sqlite._FIND", "SELECT nothing FROM nowhere")
+    slow = await sqlite.find_invoice(invoice_id, merchant_id, Mode.LIVE)
+    assert fast is not None
+    assert slow == fast
+
+
+async def test_a_file_that_is_locked_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    other = sqlite3.connect(
+        tmp_path / "counterfoil.db", isolation_level=None, check_same_thread=False
+    )
+    other.execute("BEGIN EXCLUSIVE")
+    soon = threading.Timer(0.3, other.close)
+    soon.start()
+    store = Sqlite(tmp_path / "counterfoil.db")
+    await store.start()
+    assert await store.is_ready()
+    await store.close()
+    soon.join()
 
 
 async def test_the_inline_mode_behaves_alike_without_threads(tmp_path: Path) -> None:

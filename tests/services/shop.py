@@ -20,10 +20,9 @@ from counterfoil.db.invoices import Invoice
 from counterfoil.db.quotes import Quote, list_of_invoice
 from counterfoil.db.schema import event, inbox
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import rates, upkeep, watching
+from counterfoil.services import rates, upkeep, wallets, watching
 from counterfoil.services.context import Context, Methods
 from counterfoil.services.invoices import Draft, create
-from counterfoil.services.merchants import add_wallet
 from counterfoil.services.quotes import choose
 from tests.conftest import FakeClock, FakeEntropy
 from tests.sim.chain import COIN, WorldChain
@@ -169,7 +168,7 @@ async def open_shop(
     assert merchant_id is not None
     if wallet is not None:
         is_address = wallet.startswith("w1")
-        await add_wallet(
+        await wallets.add(
             context,
             merchant_id,
             COIN.id,

@@ -14,10 +14,9 @@ from counterfoil.core.quote import LOCK_MS, QUOTES_PER_HOUR_MAX
 from counterfoil.db import merchants
 from counterfoil.db.schema import invoice as invoice_table
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import checkout, invoices, payments, rates
+from counterfoil.services import checkout, invoices, payments, rates, wallets
 from counterfoil.services.checkout_view import Note, Progress, State
 from counterfoil.services.context import Methods
-from counterfoil.services.merchants import add_wallet
 from tests.services.shop import MINUTE, PRICES, SECOND, Shop
 from tests.services.till import made, pay, visit
 from tests.sim.chain import COIN, WorldChain
@@ -30,9 +29,7 @@ async def with_other_coin(shop: Shop) -> Shop:
     """Let the merchant take a second coin too."""
     other = WorldChain("other", "test:other", (OTHER,))
     both = replace(shop.context, methods=Methods([shop.chain, other]))
-    await add_wallet(
-        both, shop.principal.merchant_id, "OTHER", xpub="xpub-other", address=None, now=1
-    )
+    await wallets.add(both, shop.principal.merchant_id, "OTHER", xpub="xpub-other", now=1)
     return replace(shop, context=both)
 
 

@@ -14,9 +14,8 @@ from counterfoil.core.ports import Mode
 from counterfoil.db.engine import Database
 from counterfoil.db.schema import destination
 from counterfoil.db.schema import invoice as invoice_table
-from counterfoil.services import merchants, observations, upkeep
+from counterfoil.services import merchants, observations, upkeep, wallets
 from counterfoil.services.invoices import Created, Draft, cancel, create, earlier
-from counterfoil.services.merchants import add_wallet
 from counterfoil.services.quotes import choose
 from tests.conftest import FakeClock
 from tests.services.shop import MINUTE, Shop, at_once, open_shop
@@ -55,7 +54,7 @@ async def rival(shop: Shop, wallet: str | None = None) -> Shop:
 
 async def give_wallet(shop: Shop, wallet: str) -> None:
     is_address = wallet.startswith("w1")
-    await add_wallet(
+    await wallets.add(
         shop.context,
         shop.principal.merchant_id,
         COIN.id,
@@ -115,6 +114,11 @@ async def test_an_address_belongs_to_the_first_merchant(shop: Shop) -> None:
     )
 
 
+async def test_an_address_is_answered_in_its_usual_spelling(shop: Shop) -> None:
+    kept = await shop.invoice(wallet_address="W1MINE", coin_symbol="COIN")
+    assert kept.wallet_address == (await shop.quote(kept)).address == "w1mine"
+
+
 async def test_two_merchants_ask_for_one_address_at_once(shop: Shop) -> None:
     other = await rival(shop)
     given: dict[str, Any] = {"wallet_address": "w1both", "coin_symbol": "COIN"}
@@ -150,6 +154,18 @@ async def test_a_wallet_passes_over_addresses_that_are_shared_already(database: 
     await give_wallet(shop, "late")
     shown = [(await shop.quote(await shop.invoice())).address for _ in range(2)]
     assert shown == [addresses[1], addresses[3]]
+
+
+async def test_a_wallet_passes_over_an_address_that_was_far_ahead(shop: Shop) -> None:
+    """No look ahead is far enough for somebody who knows the wallet: the claim decides."""
+    far = {"wallet_address": shop.chain.derive("xpub", 21).address, "coin_symbol": "COIN"}
+    await make(shop, **far)
+    shown = [(await shop.quote(await shop.invoice())).address for _ in range(5)]
+    # What was taken once is not refused because the wallet has come near it.
+    await make(shop, **far)
+    shown += [(await shop.quote(await shop.invoice())).address for _ in range(18)]
+    assert far["wallet_address"] not in shown
+    assert len(set(shown)) == len(shown)
 
 
 async def test_an_address_is_shared_or_shown_but_never_both(shop: Shop) -> None:

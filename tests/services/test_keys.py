@@ -145,3 +145,41 @@ def test_a_small_key_is_told_what_it_needs(scope: Scope) -> None:
     with pytest.raises(ForbiddenError) as error:
         keys.require(principal, scope)
     assert scope.label in error.value.message
+
+
+class _Counted:
+    """A store that counts how often it is read."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.reads = 0
+
+    async def read(self, fn: Callable[[Any], Any]) -> Any:
+        self.reads += 1
+        return await self.store.read(fn)
+
+
+async def test_requests_that_come_together_share_a_look_up(
+    database: Database, clock: FakeClock
+) -> None:
+    key = await _key(database, await _merchant(database), clock)
+    store: Any = _Counted(database)
+    keyring = Keyring(store)
+    asked = [asyncio.create_task(keyring.authenticate(key, clock.now())) for _ in range(20)]
+    await asyncio.sleep(0)
+    # Who asked first goes away, and the others have their answer all the same.
+    asked[0].cancel()
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert {type(each) for each in found[1:]} == {Principal}
+    assert store.reads == 1
+    clock.advance(1_000)
+    await keyring.authenticate(key, clock.now())
+    assert store.reads == 2
+    await keys.revoke(database, 1, 1, clock.now())
+    clock.advance(1_000)
+    refused = await asyncio.gather(
+        *(keyring.authenticate(key, clock.now()) for _ in range(20)), return_exceptions=True
+    )
+    assert {type(each) for each in refused} == {UnauthenticatedError}
+    assert store.reads == 3

@@ -8,7 +8,9 @@ from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import ConflictError, LimitedError, UnavailableError
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.matching import QUARANTINE_MS
+from counterfoil.core.money import format_coin
 from counterfoil.db.engine import Database
+from counterfoil.db.invoices import list_due
 from counterfoil.services import rates, upkeep
 from counterfoil.services.invoices import cancel
 from counterfoil.services.quotes import choose
@@ -108,6 +110,8 @@ async def test_expiry_waits_until_the_chain_was_watched(shop: Shop) -> None:
     await shop.look(11 * 60)
     await shop.tick()
     assert await shop.status(invoice) is Status.UNPAID, "nobody can know whether it was paid"
+    due = await shop.store.read(lambda c: list_due(c, shop.clock.now(), 0, 10))
+    assert due == [], "nor is it looked at again and again meanwhile"
     # It was, a minute before the end, while the node could not be asked.
     shop.chain.is_away = False
     shop.chain.pay(quote.address, quote.amount_atomic)
@@ -247,6 +251,12 @@ async def test_another_amount_on_a_shared_address_goes_to_the_inbox(stall: Shop)
         "",
         "no_exact_amount",
     )
+    assert told["payment"] == {
+        "coin": "COIN",
+        "network": "world",
+        "txid": next(iter(stall.chain.pool)),
+        "amount": format_coin(quote.amount_atomic - 1, COIN.decimals),
+    }
 
 
 async def test_the_merchants_own_money_is_no_payment(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""Merchants, their wallets and their channels, on both databases."""
+"""Merchants and their channels, on both databases."""
 
 import pytest
 
@@ -9,12 +9,11 @@ from counterfoil.core.ports import Mode
 from counterfoil.core.signing import SECRET_PREFIX
 from counterfoil.db.engine import Database
 from counterfoil.db.vault import Vault, make_key
-from counterfoil.services import merchants
+from counterfoil.services import merchants, wallets
 from counterfoil.services.context import Context
 from tests.channels.receivers import guarded, opened
 from tests.conftest import FakeClock
 from tests.services.shop import Shop, at_once, open_shop
-from tests.sim.chain import COIN
 
 
 async def _context(store: Database) -> Context:
@@ -28,7 +27,7 @@ async def test_the_first_merchant_is_made_once(database: Database, clock: FakeCl
     await at_once(database, *(merchants.ensure_default(context, now) for _ in range(4)))
     (made,) = await merchants.list_all(database)
     assert made.name == merchants.DEFAULT_NAME
-    assert await merchants.list_wallets(database, made.id) == [], "the simulator's is not listed"
+    assert await wallets.list_all(context, made.id) == [], "the simulator's is not listed"
     await merchants.ensure_default(context, clock.now())
     assert len(await merchants.list_all(database)) == 1
 
@@ -69,45 +68,6 @@ async def test_origins_that_are_added_at_once_are_all_kept(shop: Shop) -> None:
     for bad in ("http://shop.example", "https://", "https://shop.example/path", "shop.example"):
         with pytest.raises(InvalidError):
             await merchants.allow_redirect(shop.store, merchant, bad)
-
-
-async def _add(shop: Shop, **value: str | None) -> merchants.AddedWallet:
-    given = {"xpub": None, "address": None} | value
-    return await merchants.add_wallet(
-        shop.context, shop.principal.merchant_id, "coin", now=shop.clock.now(), **given
-    )
-
-
-async def test_a_method_has_one_wallet_also_if_two_come_at_once(
-    database: Database, clock: FakeClock
-) -> None:
-    shop = await open_shop(database, clock, wallet=None)
-    made = await at_once(
-        database,
-        *(_add(shop, xpub=f"xpub{n}") for n in range(2)),
-        *(_add(shop, address=f"w1place{n}") for n in range(2)),
-    )
-    refused = [each for each in made if isinstance(each, ConflictError)]
-    assert [each.code for each in refused] == ["wallet_exists"] * 3
-    (wallet,) = await merchants.list_wallets(database, shop.principal.merchant_id)
-    assert wallet.method == COIN.id
-
-
-async def test_one_extended_key_serves_one_merchant(shop: Shop) -> None:
-    other = await open_shop(shop.store, shop.clock, wallet=None, name="Other", chain=shop.chain)
-    with pytest.raises(ConflictError) as error:
-        await _add(other, xpub="xpub")
-    assert error.value.code == "wallet_in_use"
-
-
-async def test_the_owner_is_shown_addresses_to_compare(
-    database: Database, clock: FakeClock
-) -> None:
-    shop = await open_shop(database, clock, wallet=None)
-    added = await _add(shop, xpub="mine")
-    assert added.addresses == tuple(shop.chain.derive("mine", n).address for n in range(3))
-    # They are the first that payers see.
-    assert (await shop.quote(await shop.invoice())).address == added.addresses[0]
 
 
 async def test_a_channel_and_its_secret(shop: Shop) -> None:

@@ -1,22 +1,33 @@
 """Amounts on a shared address, the locks of quotes, and what time brings about."""
 
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from counterfoil.core.errors import ConflictError
+from counterfoil.core.errors import ConflictError, UnavailableError
 from counterfoil.core.invoice import Status
 from counterfoil.core.matching import QUARANTINE_MS
 from counterfoil.core.payment import GRACE_MS
+from counterfoil.core.ports import Transaction, Transfer
 from counterfoil.core.quote import LOCK_MS
+from counterfoil.db import quotes
+from counterfoil.db.engine import Database
 from counterfoil.db.schema import amount_hold, chain
 from counterfoil.db.schema import invoice as invoice_table
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import rates, upkeep
+from counterfoil.services import rates, upkeep, wallets, watching
+from counterfoil.services.context import Methods
 from counterfoil.services.quotes import choose
-from tests.services.shop import MINUTE, SECOND, Shop, at_once
-from tests.sim.chain import COIN
+from tests.conftest import FakeClock
+from tests.services.shop import MINUTE, SECOND, Shop, at_once, open_shop
+from tests.sim.chain import COIN, WorldChain
+
+
+class CrashError(Exception):
+    """The process ends here."""
 
 
 async def again(shop: Shop, share_token: str) -> None:
@@ -86,13 +97,155 @@ async def test_five_amounts_and_no_more(stall: Shop) -> None:
     await again(stall, invoice.share_token)
 
 
+async def test_five_amounts_are_counted_over_all_methods(stall: Shop) -> None:
+    method = replace(COIN, id="OTHER", symbol="OTHER", chain="other")
+    other = WorldChain("other", "test:other", (method,))
+    stall.context = replace(stall.context, methods=Methods([stall.chain, other]))
+    await watching.ensure_chains(stall.context)
+    await watching.Watch(stall.context, other, "other").look(stall.clock.now())
+    who = stall.principal.merchant_id
+    await wallets.add(stall.context, who, "OTHER", address="w1other", now=1)
+    invoice = await stall.invoice("250.00")
+
+    async def ask(method_id: str, price: int) -> None:
+        prices = {("COIN", "USD"): Decimal(price), ("OTHER", "USD"): Decimal(price)}
+        await rates.refresh(stall.store, [FixedRates(prices)], stall.clock.now())
+        await choose(stall.context, invoice.share_token, method_id, stall.clock.now())
+
+    for method_id, price in (("OTHER", 100), ("OTHER", 101), ("COIN", 101), ("OTHER", 102)):
+        await ask(method_id, price)
+    for method_id in ("OTHER", "COIN"):
+        with pytest.raises(ConflictError) as error:
+            await ask(method_id, 103)
+        assert error.value.code == "no_free_amount"
+
+
+async def test_a_refresh_keeps_its_tag_at_another_price(stall: Shop) -> None:
+    invoice = await stall.invoice("250.00")
+    tag = (await stall.quote(invoice)).amount_atomic - 250_000_000
+    await set_price(stall, 125)
+    await again(stall, invoice.share_token)
+    assert (await stall.quote(invoice)).amount_atomic == 200_000_000 + tag
+
+
+# So low a price leaves nine amounts: one step to nine steps above it.
+LOW_PRICE = "0.01"
+NINE = [10_000 + tag for tag in range(1, 10)]
+
+
+async def test_an_amount_that_waits_in_the_inbox_is_not_given_out(stall: Shop) -> None:
+    for amount in NINE[:-1]:
+        stall.chain.pay("w1stall", amount)
+    await stall.look()
+    assert await stall.inbox() == ["no_quote"] * 8
+    invoice = await stall.invoice(LOW_PRICE)
+    assert (await stall.quote(invoice)).amount_atomic == NINE[-1]
+    with pytest.raises(ConflictError) as error:
+        await stall.invoice(LOW_PRICE)
+    assert error.value.code == "no_free_amount"
+
+
+async def test_amounts_that_nobody_ever_had_go_first(stall: Shop) -> None:
+    old = [(await stall.quote(await stall.invoice(LOW_PRICE))).amount_atomic for _ in range(4)]
+    await sit_out_quarantine(stall)
+    await stall.look()
+    new = [(await stall.quote(await stall.invoice(LOW_PRICE))).amount_atomic for _ in range(5)]
+    assert sorted(old + new) == NINE
+    assert (await stall.quote(await stall.invoice(LOW_PRICE))).amount_atomic in old
+
+
+async def with_token(database: Database, clock: FakeClock) -> Shop:
+    """Return a shop that takes a coin and a token of the same price on one address."""
+    token = replace(COIN, id="TOKEN", symbol="TOKEN")
+    chain = WorldChain(methods=(COIN, token))
+    shop = await open_shop(database, clock, wallet="w1stall", chain=chain)
+    who = shop.principal.merchant_id
+    await wallets.add(shop.context, who, "TOKEN", address="w1stall", now=1)
+    prices = {("COIN", "USD"): Decimal(100), ("TOKEN", "USD"): Decimal(100)}
+    await rates.refresh(shop.store, [FixedRates(prices)], clock.now())
+    return shop
+
+
+async def test_a_coin_and_a_token_on_one_address_never_ask_for_one_amount(
+    database: Database, clock: FakeClock
+) -> None:
+    shop = await with_token(database, clock)
+    asked = []
+    for number in range(9):
+        order = await shop.read(await shop.order(LOW_PRICE))
+        method_id = "COIN" if number < 5 else "TOKEN"
+        await choose(shop.context, order.share_token, method_id, clock.now())
+        asked.append((await shop.quote(order)).amount_atomic)
+    assert sorted(asked) == NINE
+    with pytest.raises(ConflictError):
+        await shop.invoice(LOW_PRICE)
+
+
+async def test_a_token_instead_of_the_coin_pays_nobody(
+    database: Database, clock: FakeClock
+) -> None:
+    shop = await with_token(database, clock)
+    invoice = await shop.invoice("250.00")
+    quote = await shop.quote(invoice)
+    key = shop.chain.parse_address(quote.address).key
+    paid = Transfer(0, key, "TOKEN", quote.amount_atomic)
+    shop.chain.receive(Transaction("ab" * 32, (paid,), ("in:0",)))
+    await shop.look()
+    assert await shop.inbox() == ["other_method"]
+    assert await shop.status(invoice) is Status.UNPAID
+
+
+async def test_a_chain_that_is_being_caught_up_with_offers_no_shared_address(stall: Shop) -> None:
+    """Somebody's payment may lie in a block that nobody has read yet."""
+    order = await stall.read(await stall.order("250.00"))
+    stall.chain.mine(60)
+    stall.clock.advance(5 * SECOND)
+    assert await stall.watch.look(stall.clock.now()), "there is more than one look takes"
+    with pytest.raises(UnavailableError) as error:
+        await again(stall, order.share_token)
+    assert error.value.code == "chain_unavailable"
+    await stall.look()
+    await again(stall, order.share_token)
+
+
+async def test_a_payment_that_was_mined_while_nobody_looked_is_in_time(stall: Shop) -> None:
+    invoice = await stall.invoice("250.00")
+    quote = await stall.quote(invoice)
+    stall.chain.is_away = True
+    stall.chain.pay(quote.address, quote.amount_atomic)
+    stall.chain.now = stall.clock.now() + MINUTE
+    stall.chain.mine(2)
+    # Longer than an amount is held, if time alone counted.
+    await stall.look(2 * QUARANTINE_MS / SECOND)
+    await upkeep.sweep(stall.context, stall.clock.now())
+    stall.chain.is_away = False
+    await stall.look()
+    assert await stall.status(invoice) is Status.PAID
+    assert await stall.conditions(invoice) == []
+
+
+async def test_an_address_that_was_not_shown_is_the_next_to_be_shown(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any, **__: Any) -> int:
+        raise CrashError
+
+    order = await shop.read(await shop.order())
+    with monkeypatch.context() as patch:
+        patch.setattr(quotes, "insert", crash)
+        with pytest.raises(CrashError):
+            await again(shop, order.share_token)
+    await again(shop, order.share_token)
+    assert (await shop.quote(order)).address == shop.chain.derive("xpub", 0).address
+
+
 async def test_no_two_invoices_hold_one_amount(stall: Shop) -> None:
     # So low a price leaves nine amounts to choose from: without a lock two would meet.
     orders = [await stall.order("0.01") for _ in range(8)]
     tokens = [(await stall.read(order)).share_token for order in orders]
     await at_once(stall.store, *(again(stall, token) for token in tokens))
-    quotes = [await stall.quote(await stall.read(order)) for order in orders]
-    assert len({quote.amount_atomic for quote in quotes}) == len(orders)
+    made = [await stall.quote(await stall.read(order)) for order in orders]
+    assert len({quote.amount_atomic for quote in made}) == len(orders)
 
 
 async def test_a_new_quote_ends_the_lock_of_the_older_one(shop: Shop) -> None:

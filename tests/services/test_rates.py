@@ -27,6 +27,7 @@ class Source:
     name: str
     prices: Mapping[Pair, str]
     is_away: bool = False
+    every_s: int = 30
     currencies: frozenset[str] = field(default_factory=lambda: frozenset({"USD", "CZK"}))
 
     async def fetch(self, now: int) -> Sequence[Tick]:
@@ -48,7 +49,7 @@ async def test_two_sources_make_a_rate_and_one_does_not(
     assert await price(database, "USD", clock.now()) is None
     await rates.refresh(database, [one, two], clock.now())
     assert await price(database, "USD", clock.now()) == Decimal("100.5")
-    assert await rates.last_good_at(database) == clock.now()
+    assert [each.good_at for each in await rates.list_sources(database)] == [clock.now()] * 2
 
 
 async def test_a_silent_source_is_told_and_remembered_until_it_is_stale(

@@ -5,7 +5,7 @@ in the mempool, in a block, or nowhere, and a reorg replaces blocks.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from counterfoil.core.confirmations import Confirmations
@@ -14,6 +14,7 @@ from counterfoil.core.ports import (
     Block,
     Destination,
     Head,
+    History,
     Mempool,
     Method,
     Transaction,
@@ -30,6 +31,8 @@ COIN = Method(
     least_atomic=1_000,
 )
 BLOCK_MS = 60_000
+# So many unused addresses in a row end the look for those that a wallet has used.
+LOOK_AHEAD = 20
 TWO_BLOCKS = Confirmations(2)
 
 
@@ -177,6 +180,16 @@ class WorldChain:
         self._seen()
         fresh = tuple(t for txid, t in self.pool.items() if txid not in known)
         return Mempool(frozenset(self.pool), fresh, is_complete=True)
+
+    async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
+        paid = {t.destination for b in self._seen() for tx in b.transactions for t in tx.transfers}
+        told(100)
+        index = next_index = start
+        while index < next_index + LOOK_AHEAD:
+            index += 1
+            if self.derive(wallet, index - 1).key in paid:
+                next_index = index
+        return History(next_index, is_whole=True)
 
     async def close(self) -> None:
         return

@@ -1,11 +1,12 @@
 """Faults that payment servers really have, to be planted: a world that finds none is no proof."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
+from counterfoil.core import matching
 from counterfoil.core.events import EventID
 from counterfoil.core.ports import Block
 from counterfoil.db import deliveries, loops, outbox, payments
@@ -130,4 +131,23 @@ def final_for_ever() -> Iterator[None]:
         return set(connection.execute(statement).scalars())
 
     with _replaced(payments, "list_ripe", list_new):
+        yield
+
+
+@contextmanager
+def lowest_tag_reused_at_expiry() -> Iterator[None]:
+    """The lowest free amount is given out, and it is free as soon as its price has ended."""
+
+    def lowest(
+        price_atomic: int,
+        step_atomic: int,
+        kept: int | None,
+        known_of: Callable[[Collection[int]], matching.Known],
+        below: Callable[[int], int],
+    ) -> int | None:
+        allowed = matching.amounts(price_atomic, step_atomic)[:200]
+        taken = known_of(allowed).taken
+        return next((amount for amount in allowed if amount not in taken), None)
+
+    with _replaced(matching, "pick_amount", lowest), _replaced(matching, "QUARANTINE_MS", 0):
         yield

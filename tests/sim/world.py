@@ -26,10 +26,9 @@ from counterfoil.db import deliveries, invoices, merchants, outbox, quotes
 from counterfoil.db.schema import metadata
 from counterfoil.db.sqlite import Sqlite
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import rates, upkeep, watching
+from counterfoil.services import rates, upkeep, wallets, watching
 from counterfoil.services.context import Context, Methods
 from counterfoil.services.invoices import Draft, cancel, create
-from counterfoil.services.merchants import add_wallet
 from counterfoil.services.quotes import choose
 from counterfoil.workers.courier import Courier
 from tests.conftest import FakeClock, FakeEntropy
@@ -44,7 +43,7 @@ MINUTE = 60_000
 _engines: list[sa.Engine] = []
 
 
-def _share_compiled_statements(engine: sa.Engine) -> None:
+def share_compiled_statements(engine: sa.Engine) -> None:
     """Let every process of every world use the statements that the first one compiled."""
     if not _engines:
         _engines.append(engine)
@@ -64,7 +63,7 @@ _WITNESS = (
 
 
 @cache
-def _empty_database() -> bytes:
+def empty_database() -> bytes:
     """Return a file with all tables and no rows."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "empty.db"
@@ -133,7 +132,7 @@ class World:
 
     async def begin(self) -> None:
         """Start the server for the first time."""
-        (Path(self._folder.name) / "world.db").write_bytes(_empty_database())
+        (Path(self._folder.name) / "world.db").write_bytes(empty_database())
         await self._start()
         now = self.clock.now()
         merchant_id = await self.store.write(lambda c: merchants.insert(c, "Shop", "USD", now))
@@ -142,7 +141,7 @@ class World:
         await watching.ensure_chains(self.context)
         await rates.refresh(self.store, [FixedRates({("COIN", "USD"): Decimal(100)})], now)
         is_shared = self.chance.randrange(3) == 0
-        await add_wallet(
+        await wallets.add(
             self.context,
             merchant_id,
             COIN.id,
@@ -168,7 +167,7 @@ class World:
     async def _start(self) -> None:
         """Start a process: whatever was not in the database is not there any more."""
         self.store = Sqlite(Path(self._folder.name) / "world.db", inline=True)
-        _share_compiled_statements(self.store._engine)
+        share_compiled_statements(self.store._engine)
         await self.store.start()
         sa.event.listen(self.store._engine, "before_cursor_execute", self._burn)
         sa.event.listen(self.store._engine, "after_cursor_execute", self._burn)

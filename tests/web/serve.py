@@ -15,8 +15,11 @@ from pathlib import Path
 import structlog
 import uvicorn
 
+from counterfoil.chains.litecoin import MAINNET
 from counterfoil.core.ports import Mode
 from counterfoil.db.sqlite import Sqlite
+from tests.chains.core_answers import tip
+from tests.chains.rpc_server import RpcServer
 from tests.conftest import FakeClock
 from tests.web.world import World, open_world
 
@@ -45,8 +48,12 @@ async def main(path: Path) -> None:
     store = Sqlite(path)
     await store.start()
     await store.migrate()
+    unused = {"success": True, "unspents": []}
+    node = RpcServer(tip() | {"getblockhash": MAINNET.genesis, "scantxoutset": unused})
+    await node.start()
     # A tool that tries bad keys by the hundred must get an answer about the key.
-    world = await open_world(store, RealClock(), failures_per_minute=1_000_000)
+    url = node.url("user:password@")
+    world = await open_world(store, RealClock(), node=url, failures_per_minute=1_000_000)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(world.app, lifespan="off", log_level="error", access_log=False)
     watcher = asyncio.create_task(watch(world))
@@ -55,6 +62,7 @@ async def main(path: Path) -> None:
     await uvicorn.Server(config).serve([listener])
     watcher.cancel()
     await world.close()
+    await node.stop()
     await store.close()
 
 

@@ -9,12 +9,13 @@ from counterfoil.db.schema import api_key
 from counterfoil.web.auth import address_of
 from counterfoil.web.endpoints import Endpoint
 from counterfoil.web.table import ENDPOINTS
-from tests.web.world import World, client_of
+from tests.web.world import ADDRESS, World, client_of
 
 KEYS = ("none", "empty", "nonsense", "typo", "unknown", "revoked", *Scope)
 BODIES = {
     "create_invoice": {"amount": 25, "fiat_currency": "USD"},
     "simulate_payment": {"outcome": "exact"},
+    "add_wallet": {"method": "LTC", "address": ADDRESS},
 }
 
 
@@ -22,10 +23,10 @@ def typo(key: str) -> str:
     return key[:-1] + ("0" if key[-1] != "0" else "1")
 
 
-async def key_of(world: World, kind: str) -> str | None:
-    """Return a test key of a kind; test keys may simulate."""
+async def key_of(world: World, kind: str, mode: Mode) -> str | None:
+    """Return a key of a kind."""
     if kind in set(Scope):
-        return world.key(mode=Mode.TEST, scope=Scope(kind))
+        return world.key(mode=mode, scope=Scope(kind))
     if kind == "unknown":
         other = world.key("Other", Mode.TEST)
         await revoke(world, other, is_deleted=True)
@@ -49,13 +50,16 @@ async def revoke(world: World, key: str, *, is_deleted: bool = False) -> None:
 async def test_every_endpoint_lets_in_the_keys_it_should(
     small_world: World, endpoint: Endpoint, kind: str
 ) -> None:
-    full = small_world.key(mode=Mode.TEST)
-    invoice_id = await small_world.invoice(key=full)
-    key = await key_of(small_world, kind)
+    # Only test keys may simulate, and only live keys may do what is for live money alone.
+    mode = Mode.LIVE if endpoint.is_live_only else Mode.TEST
+    thing_id = await small_world.invoice(key=small_world.key(mode=mode))
+    if endpoint.name == "remove_wallet":
+        thing_id = await small_world.wallet()
+    key = await key_of(small_world, kind, mode)
     before = await small_world.stored()
     answer = await small_world.request(
         endpoint.method,
-        endpoint.path.replace("{id}", str(invoice_id)),
+        endpoint.path.replace("{id}", str(thing_id)),
         key=key,
         json=BODIES.get(endpoint.name),
     )
@@ -128,7 +132,7 @@ def test_an_address_stands_for_its_customer(client: tuple[str, int] | None, expe
 
 # --- whose invoice it is ----------------------------------------------------------------------
 
-OF_AN_INVOICE = [each for each in ENDPOINTS if "{id}" in each.path]
+WITH_AN_ID = [each for each in ENDPOINTS if "{id}" in each.path]
 IMPOSSIBLE = [
     "0",
     "-1",
@@ -145,9 +149,11 @@ IMPOSSIBLE = [
 ]
 
 
-@pytest.mark.parametrize("endpoint", OF_AN_INVOICE, ids=lambda each: each.name)
+@pytest.mark.parametrize("endpoint", WITH_AN_ID, ids=lambda each: each.name)
 async def test_foreign_and_unknown_ids_look_the_same(world: World, endpoint: Endpoint) -> None:
     theirs = await world.invoice(key=world.key("Other"))
+    if endpoint.name == "remove_wallet":
+        theirs = await world.wallet(key=world.key("Other"))
     of_test = await world.invoice(key=world.key(mode=Mode.TEST))
     bodies = set()
     for invoice_id in (theirs, of_test, 987654, *IMPOSSIBLE):
@@ -156,8 +162,13 @@ async def test_foreign_and_unknown_ids_look_the_same(world: World, endpoint: End
         assert answer.status_code == 404, path
         bodies.add(answer.content)
     assert len(bodies) == 1
-    status = (await world.request("GET", f"/api/invoice/{theirs}", key=world.key("Other"))).json()
-    assert status["invoice"]["status"] == "Unpaid"
+    if endpoint.name == "remove_wallet":
+        kept = (await world.request("GET", "/api/wallets", key=world.key("Other"))).json()
+        assert [each["id"] for each in kept["wallets"]] == [theirs]
+    else:
+        path = f"/api/invoice/{theirs}"
+        kept = (await world.request("GET", path, key=world.key("Other"))).json()
+        assert kept["invoice"]["status"] == "Unpaid"
 
 
 async def test_a_list_shows_one_merchant_and_one_mode(world: World) -> None:

@@ -97,6 +97,13 @@ COMPLETE = {
 }
 
 
+async def test_an_address_in_a_link_is_answered_as_an_address(small_world: World) -> None:
+    link = f"LITECOIN:{ADDRESS.upper()}?amount=1&label=Shop"
+    invoice_id = await small_world.invoice(coin_symbol="LTC", wallet_address=link)
+    answer = await small_world.request("GET", f"/api/invoice/{invoice_id}")
+    assert answer.json()["invoice"]["wallet_address"] == ADDRESS
+
+
 async def test_everything_given_is_given_back(world: World) -> None:
     merchant = await merchants.find(world.store, "Shop")
     await merchants.allow_redirect(world.store, merchant, "https://shop.example.com")

@@ -1,14 +1,17 @@
 """Every error that the document shows is made to happen, and is word for word what it shows."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
+from counterfoil.chains.litecoin import LTC
 from counterfoil.core.access import Scope
 from counterfoil.core.ports import Mode
 from counterfoil.services import quotes
+from counterfoil.web import examples
 from counterfoil.web.endpoints import Endpoint
 from counterfoil.web.openapi import document
 from counterfoil.web.table import ENDPOINTS
@@ -17,7 +20,9 @@ from tests.web.world import ADDRESS, World
 Recipe = Callable[[World], Awaitable[httpx2.Response]]
 
 LARGE = b'{"memo": "' + b"x" * (64 * 1024) + b'"}'
+KEY = examples.REQUESTS["add_wallet"]["xpub"]["value"]["xpub"]
 TEST_KEY = ("Shop", Mode.TEST, Scope.FULL)
+RATES = "/api/rates"
 
 
 def path_of(endpoint: Endpoint, invoice_id: int = 1) -> str:
@@ -61,6 +66,11 @@ async def lost_database(world: World, endpoint: Endpoint) -> httpx2.Response:
     return await world.request(endpoint.method, path_of(endpoint), json=body)
 
 
+async def with_test_key(world: World, endpoint: Endpoint) -> httpx2.Response:
+    key = world.key(*TEST_KEY)
+    return await world.request(endpoint.method, path_of(endpoint), key=key)
+
+
 async def unknown_id(world: World, endpoint: Endpoint) -> httpx2.Response:
     return await world.request(endpoint.method, path_of(endpoint), json={"outcome": "exact"})
 
@@ -75,6 +85,7 @@ SHARED: dict[str, Shared] = {
     "missing_key": no_key,
     "bad_key": bad_key,
     "scope_too_small": small_key,
+    "live_key_needed": with_test_key,
     "too_many_failures": many_failures,
     "database_unavailable": lost_database,
     "not_found": unknown_id,
@@ -90,9 +101,9 @@ def asking(**fields: Any) -> Recipe:
     return ask
 
 
-def listing(query: str) -> Recipe:
+def listing(query: str, path: str = "/api/invoices") -> Recipe:
     async def ask(world: World) -> httpx2.Response:
-        return await world.request("GET", f"/api/invoices?{query}")
+        return await world.request("GET", f"{path}?{query}")
 
     return ask
 
@@ -157,6 +168,36 @@ async def chain_unavailable(world: World) -> httpx2.Response:
     return await simulate(world, invoice_id)
 
 
+def adding(**fields: Any) -> Recipe:
+    async def ask(world: World) -> httpx2.Response:
+        return await world.request("POST", "/api/wallets", json={"method": "LTC"} | fields)
+
+    return ask
+
+
+async def wallet_exists(world: World) -> httpx2.Response:
+    await adding(address=ADDRESS)(world)
+    return await adding(xpub=KEY)(world)
+
+
+async def wallet_in_use(world: World) -> httpx2.Response:
+    body = {"method": "LTC", "xpub": KEY, "next_index": 0}
+    await world.request("POST", "/api/wallets", key=world.key("Other"), json=body)
+    return await adding(xpub=KEY)(world)
+
+
+async def wallet_address_in_use(world: World) -> httpx2.Response:
+    await world.invoice(key=world.key("Other"), coin_symbol="LTC", wallet_address=ADDRESS)
+    return await adding(address=ADDRESS)(world)
+
+
+async def ambiguous_method(world: World) -> httpx2.Response:
+    # A server that takes one coin on two networks.
+    for name in ("USDT-ETH", "USDT-TRON"):
+        world.context.methods._methods[name] = replace(LTC, id=name, symbol="USDT")  # noqa: SLF001  # as above
+    return await adding(method="usdt", xpub=KEY)(world)
+
+
 OWN: dict[tuple[str, str], Recipe] = {
     ("create_invoice", "address_in_use"): address_in_use,
     ("create_invoice", "idempotency_mismatch"): idempotency_mismatch,
@@ -180,6 +221,21 @@ OWN: dict[tuple[str, str], Recipe] = {
     ("create_invoice", "invalid_url"): asking(redirect_url="http://shop.example.com/"),
     ("create_invoice", "origin_not_listed"): asking(redirect_url="https://shop.example.com/"),
     ("create_invoice", "invalid_idempotency_key"): bad_idempotency_key,
+    ("add_wallet", "wallet_exists"): wallet_exists,
+    ("add_wallet", "wallet_in_use"): wallet_in_use,
+    ("add_wallet", "address_in_use"): wallet_address_in_use,
+    ("add_wallet", "missing"): adding(),
+    ("add_wallet", "too_many"): adding(xpub=KEY, address=ADDRESS),
+    ("add_wallet", "wrong_type"): adding(xpub=5),
+    ("add_wallet", "too_long"): adding(xpub="x" * 1_001),
+    ("add_wallet", "invalid_characters"): adding(xpub="xpub\u202e"),
+    ("add_wallet", "unknown_coin"): adding(method="XYZ", xpub=KEY),
+    ("add_wallet", "ambiguous_method"): ambiguous_method,
+    ("add_wallet", "private_key_refused"): adding(xpub="abandon " * 11 + "about"),
+    ("add_wallet", "invalid_wallet"): adding(descriptor=f"wpkh({KEY}/0/*)#qqqqqqqq"),
+    ("add_wallet", "invalid_address"): adding(address=ADDRESS[:-1] + "q"),
+    ("add_wallet", "invalid_number"): adding(xpub=KEY, next_index=-1),
+    ("add_wallet", "history_unavailable"): adding(xpub=KEY),
     ("list_invoices", "unknown_status"): listing("status=paid"),
     ("list_invoices", "too_long"): listing("order_id=" + "x" * 65),
     ("list_invoices", "invalid_characters"): listing("text=%00"),
@@ -187,6 +243,10 @@ OWN: dict[tuple[str, str], Recipe] = {
     ("list_invoices", "invalid_number"): listing("limit=201"),
     ("list_invoices", "repeated_parameter"): listing("limit=1&limit=2"),
     ("list_invoices", "too_many"): listing("&".join(f"x{n}=" for n in range(51))),
+    ("list_rates", "invalid_currency"): listing("fiat_currency=XYZ", RATES),
+    ("list_rates", "unsupported_currency"): listing("fiat_currency=EUR", RATES),
+    ("list_rates", "repeated_parameter"): listing("fiat_currency=USD&fiat_currency=EUR", RATES),
+    ("list_rates", "too_many"): listing("&".join(f"x{n}=" for n in range(51)), RATES),
     ("cancel_invoice", "invoice_has_money"): has_money,
     ("simulate_payment", "live_invoice"): live_invoice,
     ("simulate_payment", "not_payable"): not_payable,

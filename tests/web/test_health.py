@@ -1,13 +1,20 @@
 """Whether the server lives, and whether it can work."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
 
+from counterfoil.core.errors import UnavailableError
+from counterfoil.core.ports import Tick
 from counterfoil.db.sqlite import Sqlite
+from counterfoil.rates.fixed import FixedRates
+from counterfoil.services import rates
 from tests.conftest import FakeClock
 from tests.web.world import World, open_world
 
+NOW = "2026-01-06T11:46:40.123Z"
+NO_RATES: dict[str, Any] = {"last_good_at": None, "without_rate": [], "sources": []}
 LITECOIN = {
     "name": "litecoin",
     "network": "bip122:12a765e31ffd4059bada1e25190f6e98",
@@ -43,7 +50,11 @@ async def test_a_server_that_is_well_is_ready(world: World) -> None:
             "ready": True,
             "database": True,
             "chains": [LITECOIN, SIMULATOR],
-            "rates": {"last_good_at": "2026-01-06T11:46:40.123Z"},
+            "rates": {
+                "last_good_at": NOW,
+                "without_rate": [],
+                "sources": [{"name": "fixed", "good_at": NOW, "trouble": None}],
+            },
         },
     )
 
@@ -52,7 +63,7 @@ async def test_a_lost_database_is_not_ready_but_alive(world: World) -> None:
     world.store.is_down = True
     assert await readiness(world) == (
         503,
-        {"ready": False, "database": False, "chains": [], "rates": {"last_good_at": None}},
+        {"ready": False, "database": False, "chains": [], "rates": NO_RATES},
     )
     alive = await world.request("GET", "/healthz", key=None)
     assert (alive.status_code, alive.text) == (200, '{"status":"ok"}')
@@ -99,4 +110,18 @@ async def test_a_server_that_has_just_started_is_not_ready(
     assert status == 503
     assert [each["height"] for each in document["chains"]] == [None, None]
     assert all("not been looked at" in each["trouble"] for each in document["chains"])
-    assert document["rates"] == {"last_good_at": None}
+    assert document["rates"] == NO_RATES | {"without_rate": ["LTC/USD"]}
+
+
+async def test_a_source_in_trouble_is_told_and_no_reason(world: World) -> None:
+    class Away(FixedRates):
+        name = "kraken"
+
+        async def fetch(self, now: int) -> Sequence[Tick]:
+            raise UnavailableError("rate_unavailable", "Kraken cannot be reached.")
+
+    await rates.refresh(world.store, [Away({})], world.clock.now())
+    status, document = await readiness(world)
+    assert status == 200
+    trouble = {"name": "kraken", "good_at": None, "trouble": "Kraken cannot be reached."}
+    assert document["rates"] == NO_RATES | {"without_rate": ["LTC/USD"], "sources": [trouble]}

@@ -18,7 +18,7 @@ from counterfoil.core.ports import Block, Mode
 from counterfoil.db import loops
 from counterfoil.db.engine import Database, unavailable
 from counterfoil.db.merchants import insert_key
-from counterfoil.db.schema import event, idempotency, invoice, quote
+from counterfoil.db.schema import event, idempotency, invoice, quote, wallet
 from counterfoil.db.simulator import Ledger
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import merchants, rates, watching
@@ -57,6 +57,10 @@ class Switch:
     async def insert_invoice(self, row: Any) -> int:
         self._check()
         return await self._store.insert_invoice(row)
+
+    async def find_invoice(self, *arguments: Any) -> Any:
+        self._check()
+        return await self._store.find_invoice(*arguments)
 
     async def is_ready(self) -> bool:
         return not self.is_down and await self._store.is_ready()
@@ -105,6 +109,13 @@ class World:
         assert answer.status_code == 200, answer.text
         return int(answer.json()["invoice"]["id"])
 
+    async def wallet(self, *, key: str = "") -> int:
+        """Add an LTC wallet and return its id."""
+        body = {"method": "LTC", "address": ADDRESS}
+        answer = await self.request("POST", "/api/wallets", key=key, json=body)
+        assert answer.status_code == 200, answer.text
+        return int(answer.json()["wallet"]["id"])
+
     async def look(self, chain: str = "simulator") -> None:
         """Let the watcher read a chain."""
         watch = watching.Watch(self.context, self.context.methods.chains[chain], "test")
@@ -112,8 +123,8 @@ class World:
             pass
 
     async def stored(self) -> tuple[int, ...]:
-        """Return how many rows there are of all that a request for an invoice could add."""
-        tables = (invoice, idempotency, quote, event)
+        """Return how many rows there are of all that a request could add."""
+        tables = (invoice, idempotency, quote, event, wallet)
 
         def count(connection: sa.Connection) -> tuple[int, ...]:
             totals = (sa.select(sa.func.count()).select_from(table) for table in tables)
@@ -143,7 +154,7 @@ def client_of(app: Any, address: str = "203.0.113.7") -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="https://api.example.com")
 
 
-async def _cut_keys(world: World, name: str) -> None:
+async def cut_keys(world: World, name: str) -> None:
     """Make a merchant a key of every mode and scope, all in one commit."""
     for mode in Mode:
         for scope in Scope:
@@ -166,13 +177,21 @@ async def _cut_keys(world: World, name: str) -> None:
 
 
 async def open_world(
-    database: Database, clock: FakeClock, *, is_fresh: bool = False, **options: Any
+    database: Database,
+    clock: FakeClock,
+    *,
+    is_fresh: bool = False,
+    node: str = "http://user:password@127.0.0.1:9",
+    **options: Any,
 ) -> World:
-    """Start a server whose chains have been looked at, unless it is a fresh one."""
+    """Start a server whose chains have been looked at, unless it is a fresh one.
+
+    No `node` answers, if none is given.
+    """
     store: Any = Switch(database)
     entropy = FakeEntropy()
     chains = (
-        litecoin("mainnet", "http://user:password@127.0.0.1:9"),
+        litecoin("mainnet", node),
         SimulatorChain(Ledger(store), clock),
     )
     context = Context(
@@ -193,7 +212,7 @@ async def open_world(
     world = World(store, clock, context, deps, app, client_of(app))
     for name in ("Shop", "Other"):
         world.merchants[name] = await merchants.create(context, name, "USD", clock.now())
-        await _cut_keys(world, name)
+        await cut_keys(world, name)
     await watching.ensure_chains(context)
     if not is_fresh:
         await rates.refresh(store, [FixedRates(PRICES)], clock.now())

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from counterfoil.core.access import Scope
 from counterfoil.core.errors import UnavailableError
@@ -16,8 +17,8 @@ from counterfoil.services import keys, rates
 from counterfoil.services.invoices import Draft, create
 from counterfoil.services.keys import Keyring
 from counterfoil.workers import clock as expiry
-from counterfoil.workers import quoter, sweeper, watcher
-from tests.conftest import FakeEntropy
+from counterfoil.workers import lookout, quoter, sweeper, watcher
+from tests.conftest import FakeClock, FakeEntropy
 from tests.services.shop import MINUTE, Shop
 
 DAY_MS = 24 * 60 * MINUTE
@@ -81,6 +82,7 @@ class Quiet:
 
     name = "quiet"
     currencies = frozenset({"USD"})
+    every_s = 30
     asked = 0
 
     async def fetch(self, now: int) -> Sequence[Tick]:
@@ -96,9 +98,11 @@ async def test_the_quoter_asks_again_after_a_failure(shop: Shop) -> None:
     async def has_answered() -> bool:
         return source.asked >= 3
 
-    await run_until(quoter.ask(shop.store, [source], shop.clock), has_answered)
+    await run_until(quoter.ask(shop.store, source, shop.clock), has_answered)
     assert shop.clock.now() - before >= 60_000
-    assert (await rates.last_good_at(shop.store) or 0) > before
+    (state,) = [each for each in await rates.list_sources(shop.store) if each.name == "quiet"]
+    assert (state.good_at or 0) > before
+    assert state.trouble is None
 
 
 async def test_the_sweeper_drops_what_is_old_and_notes_what_was_used(shop: Shop) -> None:
@@ -117,3 +121,39 @@ async def test_the_sweeper_drops_what_is_old_and_notes_what_was_used(shop: Shop)
     await run_until(sweeper.sweep_up(shop.context, keyring, shop.clock), is_noted)
     left = sa.select(idempotency.c.key)
     assert await shop.store.read(lambda c: list(c.execute(left).scalars())) == ["new"]
+
+
+class SteppedClock(FakeClock):
+    """A clock on which a loop sleeps until the test lets it go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asleep = asyncio.Event()
+        self.wakes = asyncio.Semaphore(0)
+
+    async def sleep(self, seconds: float) -> None:
+        self.is_asleep.set()
+        await self.wakes.acquire()
+
+    async def step(self) -> None:
+        """Return when the loop has gone round once more."""
+        self.is_asleep.clear()
+        self.wakes.release()
+        async with asyncio.timeout(10):
+            await self.is_asleep.wait()
+
+
+async def test_the_lookout_tells_of_a_gap_again_only_when_it_has_grown(shop: Shop) -> None:
+    clock = SteppedClock()
+    with capture_logs() as lines:
+        task = asyncio.create_task(lookout.look_out(shop.store, clock))
+        for count in (14, 1, 34, 1):
+            for _ in range(count):
+                await shop.invoice()
+            await clock.step()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    gaps = [each for each in lines if each["event"] == "wallet_gap"]
+    assert [each["log_level"] for each in gaps] == ["warning"] * 2
+    assert "15 addresses in a row" in gaps[0]["advice"]
+    assert "50 addresses in a row" in gaps[1]["advice"]

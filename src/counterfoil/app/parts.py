@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
 
+from counterfoil.app.rate_sources import opened_sources
 from counterfoil.app.secret_key import make_folder, open_vault
 from counterfoil.app.world import SystemClock, SystemEntropy
 from counterfoil.chains.compared import ComparedChain
@@ -18,7 +19,6 @@ from counterfoil.db import loops
 from counterfoil.db.engine import Database, open_database
 from counterfoil.db.simulator import Ledger
 from counterfoil.db.vault import Vault
-from counterfoil.rates.fixed import FixedRates
 from counterfoil.services.context import Context, Methods
 from counterfoil.services.keys import Keyring
 from counterfoil.services.merchants import ensure_default
@@ -70,10 +70,11 @@ async def opened(settings: Settings, *, has_merchant: bool = True) -> AsyncItera
             stack.push_async_callback(chain.close)
         for channel in channels.values():
             stack.push_async_callback(channel.close)
-        sources = build_sources(settings)
+        methods = Methods(chains)
+        sources = await stack.enter_async_context(opened_sources(settings, methods.all))
         context = Context(
             store=database,
-            methods=Methods(chains),
+            methods=methods,
             currencies=frozenset().union(*(source.currencies for source in sources)),
             entropy=entropy,
             checkout_url=checkout_url(settings),
@@ -134,11 +135,6 @@ def _node_chain(settings: Settings, chain: NodeChain) -> Chain:
     if chain.second_rpc is None:
         return first
     return ComparedChain(first, open_at(chain.second_rpc, "second_rpc"))
-
-
-def build_sources(settings: Settings) -> list[RateSource]:
-    """Return where prices come from."""
-    return [FixedRates(settings.fixed_rates)]
 
 
 def build_channels(settings: Settings) -> dict[str, Channel]:

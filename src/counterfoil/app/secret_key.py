@@ -49,18 +49,11 @@ async def check_vault(settings: Settings, database: Database | None) -> Vault | 
     the database was made with, or is missing.
     """
     check = None if database is None else await database.read(merchants.get_key_check)
+    if check is not None:
+        return open_with(settings, check)
     key = read_secret_key(settings)
     if key is not None:
-        vault = _vault(settings, key)
-        if check is not None:
-            vault.decrypt(check)
-        return vault
-    if check is not None:
-        message = (
-            "The secret key that this database was made with is missing. Put the file back to "
-            f"{settings.secret_key_file}, or set COUNTERFOIL_SECRET_KEY."
-        )
-        raise SettingsError("no_secret_key", message)
+        return _vault(settings, key)
     if settings.sqlite_file is None:
         message = (
             "On PostgreSQL the secret key must be given, and the same to every process: set "
@@ -69,6 +62,23 @@ async def check_vault(settings: Settings, database: Database | None) -> Vault | 
         )
         raise SettingsError("no_secret_key", message)
     return None
+
+
+def open_with(settings: Settings, check: str) -> Vault:
+    """Return the vault that opens a stored check value.
+
+    Raises SettingsError where the secret key is another one, or is missing.
+    """
+    key = read_secret_key(settings)
+    if key is None:
+        message = (
+            "The secret key that this database was made with is missing. Put the file back to "
+            f"{settings.secret_key_file}, or set COUNTERFOIL_SECRET_KEY."
+        )
+        raise SettingsError("no_secret_key", message)
+    vault = _vault(settings, key)
+    vault.decrypt(check)
+    return vault
 
 
 def _vault(settings: Settings, key: str) -> Vault:

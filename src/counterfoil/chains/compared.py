@@ -5,11 +5,11 @@ take one back. Where the two differ nothing is recorded, nothing expires, and th
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from counterfoil.core.errors import NodeError
-from counterfoil.core.ports import Block, Chain, Head, Mempool, Transaction
+from counterfoil.core.ports import Block, Chain, Head, History, Mempool, Transaction
 
 T = TypeVar("T")
 
@@ -85,6 +85,17 @@ class ComparedChain:
             txids=looks[0].txids | looks[1].txids,
             fresh=tuple(transaction for transaction in fresh if transaction is not None),
             is_complete=all(look.is_complete for look in looks),
+        )
+
+    async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
+        """Return as used what either node says was used: one that hides it hides nothing."""
+        first, second = self._nodes
+        histories = await asyncio.gather(
+            first.history(wallet, start, told), second.history(wallet, start, told)
+        )
+        return History(
+            next_index=max(each.next_index for each in histories),
+            is_whole=all(each.is_whole for each in histories),
         )
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ TIMEOUT_S = 20.0
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
 # Core answers -5 for an unknown block or transaction and -8 for a height beyond its tip.
 ABSENT_CODES = frozenset({-5, -8})
+NO_METHOD_CODE = -32601
 NODE_WORDS_LIMIT = 200
 PORTS = 1 << 16
 
@@ -28,6 +29,10 @@ Request = tuple[str, tuple[object, ...]]
 
 class AbsentError(NodeError):
     """The node answered that it has no such thing, which is more than not knowing."""
+
+
+class NoMethodError(NodeError):
+    """The node has no such method: it is older than the method, or of another kind."""
 
 
 class JsonRpc:
@@ -52,13 +57,15 @@ class JsonRpc:
         self._client = httpx2.AsyncClient(
             auth=httpx2.BasicAuth(parsed.username, parsed.password),
             headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
-            timeout=timeout_s,
             trust_env=False,
         )
 
-    async def call(self, method: str, *params: object) -> object:
-        """Return the result of one call; raises AbsentError or another NodeError."""
-        answer = await self._post(_request(0, method, params))
+    async def call(self, method: str, *params: object, timeout_s: float | None = None) -> object:
+        """Return the result of one call; raises AbsentError, NoMethodError or another NodeError.
+
+        `timeout_s` is for a call that takes longer than any other.
+        """
+        answer = await self._post(_request(0, method, params), timeout_s or self._timeout_s)
         return self._result(answer, 0, method)
 
     async def batch(self, requests: Sequence[Request]) -> list[object]:
@@ -70,7 +77,9 @@ class JsonRpc:
         if not requests:
             return []
         answers = as_list(
-            await self._post([_request(n, *request) for n, request in enumerate(requests)]),
+            await self._post(
+                [_request(n, *request) for n, request in enumerate(requests)], self._timeout_s
+            ),
             "the answer to a batch",
         )
         # An answer's place says nothing, and its id may be anything: only numbers are used.
@@ -91,13 +100,15 @@ class JsonRpc:
         """Let go of connections."""
         await self._client.aclose()
 
-    async def _post(self, request: object) -> object:
+    async def _post(self, request: object, timeout_s: float) -> object:
         """Send one HTTP request and return the JSON of the answer."""
         body = bytearray()
         try:
             async with (
-                asyncio.timeout(self._timeout_s),
-                self._client.stream("POST", self._url, content=json.dumps(request)) as response,
+                asyncio.timeout(timeout_s),
+                self._client.stream(
+                    "POST", self._url, content=json.dumps(request), timeout=timeout_s
+                ) as response,
             ):
                 # The raw bytes are read, since a small compressed answer may unpack without end.
                 async for part in response.aiter_raw():
@@ -105,7 +116,7 @@ class JsonRpc:
                     if len(body) > self._limit_bytes:
                         raise self._error(f"answered with more than {self._limit_bytes} bytes")
         except (TimeoutError, httpx2.TimeoutException):
-            raise self._error(f"did not answer within {self._timeout_s:g} s") from None
+            raise self._error(f"did not answer within {timeout_s:g} s") from None
         except httpx2.HTTPError as error:
             # Only the kind of error is told: its words may hold parts of the request.
             raise self._error(f"cannot be reached ({type(error).__name__})") from None
@@ -134,8 +145,7 @@ class JsonRpc:
             code = fault.get("code")
             words = self._printable(fault.get("message"))
             sentence = f"answered {method} with the error {self._printable(code)}: {words}"
-            is_absent = isinstance(code, int) and code in ABSENT_CODES
-            raise self._error(sentence, kind=AbsentError if is_absent else NodeError)
+            raise self._error(sentence, kind=_kind_of(code))
         if fields.get("id") != number or "result" not in fields:
             raise self._error(f"answered {method} with something that is no result of it")
         return fields["result"]
@@ -149,6 +159,13 @@ class JsonRpc:
 
     def _error(self, what: str, kind: type[NodeError] = NodeError) -> NodeError:
         return kind(f"The node at {self._place} {what}.")
+
+
+def _kind_of(code: object) -> type[NodeError]:
+    """Return which error a node's error code is."""
+    if code == NO_METHOD_CODE:
+        return NoMethodError
+    return AbsentError if isinstance(code, int) and code in ABSENT_CODES else NodeError
 
 
 def as_object(value: object, what: str) -> dict[str, object]:

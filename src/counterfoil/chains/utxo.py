@@ -5,7 +5,7 @@ which means unknown. A network is a `UtxoNetwork` of facts, see `utxo_network`.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 
 from counterfoil.chains.rpc import (
@@ -19,6 +19,7 @@ from counterfoil.chains.rpc import (
 )
 from counterfoil.chains.utxo_addresses import parse_address
 from counterfoil.chains.utxo_derivation import derive
+from counterfoil.chains.utxo_history import UsedAddresses
 from counterfoil.chains.utxo_network import UtxoNetwork
 from counterfoil.chains.utxo_wallets import parse_wallet
 from counterfoil.core.confirmations import Confirmations
@@ -27,6 +28,7 @@ from counterfoil.core.ports import (
     Block,
     Destination,
     Head,
+    History,
     Mempool,
     Method,
     Transaction,
@@ -192,6 +194,11 @@ class UtxoChain:
             fresh=tuple(fresh),
             is_complete=len(wanted) == len(unknown),
         )
+
+    async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
+        """Ask the node which addresses of a wallet were used; see the port."""
+        look = UsedAddresses(self._rpc, lambda index: self.derive(wallet, index), self.block, told)
+        return await look.look_up(start)
 
     async def close(self) -> None:
         """Let go of connections."""

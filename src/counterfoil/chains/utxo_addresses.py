@@ -5,7 +5,7 @@ and any of them in a payment link (BIP 321). Every text is hostile; no error rep
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from bip_utils import (
     Base58ChecksumError,
@@ -70,13 +70,12 @@ FOREIGN_SHAPES = (
 )
 
 
-def parse_address(facts: UtxoNetwork, siblings: Iterable[UtxoNetwork], text: str) -> Destination:
+def parse_address(facts: UtxoNetwork, siblings: Sequence[UtxoNetwork], text: str) -> Destination:
     """Return the script that an address of the network pays, and its canonical spelling.
 
     A payment link is read for its address. `siblings` are the coin's other networks. Raises
     InvalidError (`invalid_address`).
     """
-    siblings = tuple(siblings)
     spelled = _without_link(facts, text.strip())
     is_segwit = _has_prefix(spelled, facts.bech32_hrp)
     if not is_segwit:
@@ -187,7 +186,7 @@ def _parse_segwit(facts: UtxoNetwork, text: str) -> Destination:
     )
 
 
-def _parse_base58(facts: UtxoNetwork, siblings: Iterable[UtxoNetwork], text: str) -> Destination:
+def _parse_base58(facts: UtxoNetwork, siblings: Sequence[UtxoNetwork], text: str) -> Destination:
     if len(text) not in BASE58_LENGTHS:
         raise _no_address(facts)
     misread = re.search(r"[0OIl]", text)

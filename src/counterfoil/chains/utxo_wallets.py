@@ -6,7 +6,7 @@ one wallet is one text. Every text is hostile, may be a secret, and no error rep
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bip_utils import Base58ChecksumError, Base58Decoder, Base58Encoder
@@ -84,12 +84,12 @@ class Wallet:
         return str(add_checksum(self.script.format(self.key + RECEIVE_PATH)))
 
 
-def parse_wallet(facts: UtxoNetwork, siblings: Iterable[UtxoNetwork], text: str) -> str:
+def parse_wallet(facts: UtxoNetwork, siblings: Sequence[UtxoNetwork], text: str) -> str:
     """Return the canonical text of a wallet, which is a descriptor; raises as read_wallet does."""
     return str(read_wallet(facts, siblings, text))
 
 
-def read_wallet(facts: UtxoNetwork, siblings: Iterable[UtxoNetwork], text: str) -> Wallet:
+def read_wallet(facts: UtxoNetwork, siblings: Sequence[UtxoNetwork], text: str) -> Wallet:
     """Return the wallet that an extended public key or a descriptor means.
 
     A key whose version bytes say nothing of its addresses (xpub) is read as BIP 84 does. Raises
@@ -130,7 +130,7 @@ def can_spend(text: str) -> bool:
 # --- descriptors -------------------------------------------------------------------------------
 
 
-def _read_descriptor(facts: UtxoNetwork, siblings: Iterable[UtxoNetwork], text: str) -> Wallet:
+def _read_descriptor(facts: UtxoNetwork, siblings: Sequence[UtxoNetwork], text: str) -> Wallet:
     if len(text) > DESCRIPTOR_LIMIT:
         raise _bad_descriptor("is too long")
     script, key, path = _parts(_without_checksum(text))
@@ -231,7 +231,7 @@ def _decode_base58(text: str) -> bytes:
     return bytes(Base58Decoder.CheckDecode(text))
 
 
-def _version(facts: UtxoNetwork, siblings: Iterable[UtxoNetwork], payload: bytes) -> KeyVersion:
+def _version(facts: UtxoNetwork, siblings: Sequence[UtxoNetwork], payload: bytes) -> KeyVersion:
     """Return what the version bytes of a key say; refuses those of other networks and coins."""
     for known in facts.key_versions:
         if payload.startswith(known.version):

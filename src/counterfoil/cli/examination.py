@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 import typer
 
 from counterfoil import logs
-from counterfoil.app import parts, secret_key, world
+from counterfoil.app import parts, rate_sources, secret_key, world
 from counterfoil.cli.session import Session
+from counterfoil.core import events, money
 from counterfoil.core.errors import CounterfoilError, NodeError
 from counterfoil.core.ports import Chain, Mode
+from counterfoil.services import rates, wallets
 from counterfoil.settings import Settings, variable
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -73,6 +75,7 @@ async def _findings(session: Session) -> AsyncIterator[Finding]:
             stack.push_async_callback(chain.close)
             yield await examination.look_at_chain(chain)
         yield await examination.look_at_rates(chains)
+        yield await examination.look_at_wallets()
         yield _public_url(settings)
         yield await examination.look_at_clock()
         yield _webhooks(settings)
@@ -226,24 +229,50 @@ class _Examination:
         return Finding(OK, chain.name, f"{node}, and watched.")
 
     async def look_at_rates(self, chains: Sequence[Chain]) -> Finding:
-        """Tell what the sources say, and which coin has no price."""
-        told: list[str] = []
-        priced: set[str] = set()
-        for source in parts.build_sources(self.settings):
-            try:
-                ticks = await source.fetch(self.clock.now())
-            except CounterfoilError as error:
-                return Finding(PROBLEM, "rates", f"{source.name}: {error}")
-            for each in ticks:
-                told.append(f"1 {each.base} = {each.price} {each.currency} ({each.source})")
-                priced.add(each.base)
-        coins = {m.symbol for chain in chains for m in chain.methods if m.mode is Mode.LIVE}
-        without = sorted(coins - priced)
+        """Ask the sources, and tell what they say and which coin has no price."""
+        methods = [each for chain in chains for each in chain.methods]
+        coins = sorted({each.symbol for each in methods if each.mode is Mode.LIVE})
+        now = self.clock.now()
+        async with rate_sources.opened_sources(self.settings, methods) as sources:
+            survey = await rates.survey(sources, now)
+            listed = frozenset().union(*(source.currencies for source in sources))
+        told, without = [], [] if listed else list(coins)
+        for coin in coins:
+            for currency in rates.main_currencies(listed):
+                rate = survey.rate_of(coin, currency, now)
+                if rate is None:
+                    without.append(f"{coin}/{currency}")
+                else:
+                    price = money.format_rate(rate.price)
+                    told.append(f"1 {coin} = {price} {currency} ({', '.join(rate.sources)})")
+        troubles = " ".join(survey.trouble.values())
         if without:
-            example = variable(f"rates.fixed.{without[0]}_USD")
-            text = f"There is no price of {', '.join(without)}. Set {example}, for example."
-            return Finding(PROBLEM, "rates", text)
+            example = variable(f"rates.fixed.{without[0].partition('/')[0]}_USD")
+            text = f"There is no price of {', '.join(without)}. {troubles}".strip()
+            last = await self._last_good_price()
+            return Finding(PROBLEM, "rates", f"{text} {last}Set {example}, for example.")
+        if troubles:
+            return Finding(NOTE, "rates", f"{troubles} The others say: {'; '.join(told)}")
         return Finding(OK, "rates", "; ".join(told) or "None, and none is needed in test mode.")
+
+    async def _last_good_price(self) -> str:
+        """Return a sentence of when the server last had prices, as far as it ever had."""
+        states = await rates.list_sources(self.database) if self._is_usable else []
+        good_at = max((each.good_at for each in states if each.good_at), default=None)
+        return f"The last ones came at {events.iso(good_at)}. " if good_at else ""
+
+    async def look_at_wallets(self) -> Finding:
+        """Tell of wallets that may stop to look before the address that is paid next."""
+        if not self._is_usable:
+            return Finding(OK, "wallets", "They are in the database.")
+        gaps = await wallets.list_gaps(self.database)
+        if gaps:
+            text = " ".join(
+                f"{gap.merchant}, wallet {gap.wallet_id} ({gap.method}): {gap.warning}"
+                for gap in gaps
+            )
+            return Finding(NOTE, "wallets", text)
+        return Finding(OK, "wallets", "None has shown too many unpaid addresses in a row.")
 
     async def look_at_clock(self) -> Finding:
         """Compare the machine's clock with the database server's, or with the newest block."""

@@ -1,4 +1,4 @@
-"""The commands about merchants, their keys and their wallets."""
+"""The commands about merchants and their keys."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +11,8 @@ from counterfoil.cli.session import (
     session_of,
 )
 from counterfoil.core.access import Scope
-from counterfoil.core.errors import InvalidError, Problem
 from counterfoil.core.events import iso
 from counterfoil.core.ports import Mode
-from counterfoil.settings import NODE_CHAINS, variable
 
 if TYPE_CHECKING:
     from counterfoil.app.parts import Installation
@@ -23,9 +21,6 @@ merchant = typer.Typer(
     cls=Sentences, no_args_is_help=True, help="Who is paid: make and list merchants."
 )
 key = typer.Typer(cls=Sentences, no_args_is_help=True, help="API keys: make, list and revoke them.")
-wallet = typer.Typer(
-    cls=Sentences, no_args_is_help=True, help="What a merchant receives on. Never a private key."
-)
 
 
 @merchant.command("create")
@@ -143,64 +138,3 @@ def revoke_key(
 
     session_of(context).run(work)
     typer.echo(f"Key {key_id} is revoked.")
-
-
-# --- wallets -----------------------------------------------------------------------------------
-
-
-@wallet.command("add")
-def add_wallet(
-    context: typer.Context,
-    method: Annotated[str, typer.Argument(help="What is received, such as LTC.")],
-    xpub: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="An account's extended public key."),
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="One address for all; payments are told apart by amount.")
-    ] = None,
-    merchant_name: MerchantName = None,
-) -> None:
-    """Add a wallet, and print its first addresses to compare with your own wallet's."""
-    from counterfoil.services import merchants
-
-    if (xpub is None) == (address is None):
-        raise typer.BadParameter("give one of --xpub and --address")
-
-    async def work(here: "Installation") -> tuple[str, ...]:
-        if not here.context.methods.of_mode(Mode.LIVE):
-            known = {coin: chain for chain, coin in NODE_CHAINS.items()}
-            chain = known.get(method.upper(), next(iter(NODE_CHAINS)))
-            message = (
-                "No chain is switched on, so there is nothing to receive. Set "
-                f"{variable(f'chains.{chain}.rpc')}=http://user:password@host:port first."
-            )
-            raise InvalidError(Problem("method", "no_chain", message))
-        found = await merchants.find(here.database, merchant_name)
-        added = await merchants.add_wallet(
-            here.context, found.id, method, xpub=xpub, address=address, now=here.clock.now()
-        )
-        return added.addresses
-
-    addresses = session_of(context).run(work)
-    if xpub is not None:
-        typer.echo("Compare: these must be the first receive addresses that your own wallet shows.")
-        typer.echo("If they differ, do not take money with it.")
-    for each in addresses:
-        typer.echo(each)
-
-
-@wallet.command("list")
-def list_wallets(context: typer.Context, merchant_name: MerchantName = None) -> None:
-    """List a merchant's wallets."""
-    from counterfoil.services import merchants
-
-    async def work(here: "Installation") -> list[tuple[object, ...]]:
-        found = await merchants.find(here.database, merchant_name)
-        return [
-            (each.id, each.method, each.kind, each.next_index, iso(each.created_at), each.value)
-            for each in await merchants.list_wallets(here.database, found.id)
-        ]
-
-    titles = ("ID", "METHOD", "KIND", "ADDRESSES USED", "SINCE", "VALUE")
-    print_table(titles, session_of(context).run(work))

@@ -69,7 +69,14 @@ class LimitedError(CounterfoilError):
 
 
 class UnavailableError(CounterfoilError):
-    """Something we depend on (rates, a node, the database) does not answer now: try again later."""
+    """Something we depend on (rates, a node, the database) does not answer now: try again later.
+
+    `retry_after_s` is how long it wants to be left alone, where it said so.
+    """
+
+    def __init__(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(code, message)
+        self.retry_after_s = retry_after_s
 
 
 class SettingsError(CounterfoilError):

@@ -80,8 +80,9 @@ def told(before: Standing, after: Standing) -> frozenset[Notice]:
 
 def iso(at: int) -> str:
     """Return a time in milliseconds as RFC 3339 in UTC with milliseconds."""
-    moment = datetime.fromtimestamp(at // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at % 1000:03d}Z"
+    # Cut from `isoformat`, which takes a sixth of the time of `strftime`.
+    moment = datetime.fromtimestamp(at // 1000, UTC).isoformat()[:19]
+    return f"{moment}.{at % 1000:03d}Z"
 
 
 Value = str | bool | None | Mapping[str, str | None]

@@ -87,7 +87,8 @@ class Facts:
 
     `tolerance` is less than `amount`. `mark_id` is the payment id of a settlement by hand.
     `is_watched_past_due` is whether every chain on which an amount was shown has been watched past
-    `due_at`.
+    `due_at`; `waits_until` is the end of the time in which it does not expire, because somebody may
+    have paid it another amount than it asked for.
     """
 
     amount: Decimal
@@ -98,6 +99,7 @@ class Facts:
     marked_at: int | None
     mark_id: int | None
     is_watched_past_due: bool
+    waits_until: int | None
     payments: tuple[Payment, ...]
 
 
@@ -175,9 +177,15 @@ def _reckon(facts: Facts, now: int) -> _Reckoning:
         in_time=sum((worth[p.id].value for p in present if not worth[p.id].is_late), Fraction(0)),
         need=Fraction(facts.amount) - Fraction(facts.tolerance),
         excess=max(final - Fraction(facts.amount) - Fraction(slack), Fraction(0)),
-        # Time is over only when nothing that came in time can still be unknown to us.
-        is_over=facts.due_at is not None and now >= facts.due_at and facts.is_watched_past_due,
+        is_over=_is_over(facts, now),
     )
+
+
+def _is_over(facts: Facts, now: int) -> bool:
+    """Tell whether time is over: nothing that came in time can still be unknown to us."""
+    if facts.due_at is None or now < facts.due_at or not facts.is_watched_past_due:
+        return False
+    return facts.waits_until is None or now >= facts.waits_until
 
 
 def _status(facts: Facts, sums: _Reckoning) -> Status:

@@ -12,14 +12,23 @@ from operator import attrgetter
 
 from counterfoil.core.ports import Transfer
 
-# A surcharge that nobody minds: a thousandth of the price, in whole payable steps.
+# A surcharge that nobody minds: a thousandth of the price, in whole payable steps, and two of them
+# at the least, since one alone might lead to a round amount.
 _SURCHARGE_PER_PRICE = 1_000
+_TAGS_LEAST = 2
+# More than these are never needed, and fees that exchanges take off a payment are larger: what is
+# left of an amount is below its price, and no other payer's amount.
+_TAGS_MAX = 10_000
 _DRAWS = 24
 # People, and the merchant's own transfers, use round amounts; a tag never is one.
 _ROUND_STEPS = 10
+# Whoever sends an amount so near to what was asked for has probably meant it.
+_LIKELY_PER_AMOUNT = 20
 
 QUARANTINE_MS = 24 * 3_600_000
 AMOUNTS_PER_INVOICE_MAX = 5
+# So long an invoice does not expire for a transfer that may have been meant for it.
+LIKELY_WAIT_MS = 24 * 3_600_000
 
 
 class Kind(StrEnum):
@@ -115,32 +124,57 @@ def _current(choice: Sequence[Candidate], arrived_at: int) -> Candidate:
     return max(made, key=age) if made else min(choice, key=age)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a shared address knows of some amounts: those that nobody else may have, those of old.
+
+    `taken` are held by a quote, in quarantine, or wait in the inbox; `used` were once asked for.
+    """
+
+    taken: Collection[int]
+    used: Collection[int]
+
+
+def amounts(price_atomic: int, step_atomic: int) -> list[int]:
+    """Return the amounts that a shared address may ask for in place of a price.
+
+    They go upward only, by a thousandth of the price at most, and are never round. There is at
+    least one. How many there are is how many payers of one price an address can tell apart.
+    """
+    tags = price_atomic // _SURCHARGE_PER_PRICE // step_atomic
+    tags = min(max(tags, _TAGS_LEAST), _TAGS_MAX)
+    tagged = (price_atomic + tag * step_atomic for tag in range(1, tags + 1))
+    return [amount for amount in tagged if amount // step_atomic % _ROUND_STEPS != 0]
+
+
 def pick_amount(
     price_atomic: int,
     step_atomic: int,
-    taken: Collection[int],
-    used: Collection[int],
+    kept: int | None,
+    known_of: Callable[[Collection[int]], Known],
     below: Callable[[int], int],
 ) -> int | None:
-    """Return a free amount a little above a price on a shared address, or None.
+    """Return a free amount for a price on a shared address, or None.
 
-    Tags go upward only, at most a thousandth of the price, at random, never on a round amount and
-    never on one that is `taken` (held by a quote, in quarantine, or waiting in the inbox or
-    mempool); amounts that were never `used` go first, so that a late payer meets nobody.
+    The one with the tag that the invoice has already, if that is to be had (`kept`), else one at
+    random. Amounts that were never used go first, so that a late payer meets nobody: only when all
+    have been used is one of them given out again.
     """
-    tags = max(price_atomic // _SURCHARGE_PER_PRICE // step_atomic, 1)
-
-    def amount(tag: int) -> int:
-        return price_atomic + (tag + 1) * step_atomic
-
-    def is_free(value: int) -> bool:
-        return value not in taken and value // step_atomic % _ROUND_STEPS != 0
-
-    for _ in range(_DRAWS):
-        drawn = amount(below(tags))
-        if is_free(drawn) and drawn not in used:
-            return drawn
-    free = [value for value in map(amount, range(tags)) if is_free(value)]
-    never_used = [value for value in free if value not in used]
-    choice = never_used or free
+    allowed = amounts(price_atomic, step_atomic)
+    wanted = [kept] if kept in allowed else []
+    # So few suffice nearly always, and are looked up at once.
+    drawn = [*wanted, *(allowed[below(len(allowed))] for _ in range(_DRAWS))]
+    known = known_of(drawn)
+    for amount in drawn:
+        if amount not in known.taken and amount not in known.used:
+            return amount
+    known = known_of(allowed)
+    free = [amount for amount in allowed if amount not in known.taken]
+    never_used = [amount for amount in free if amount not in known.used]
+    choice = never_used or [amount for amount in wanted if amount in free] or free
     return choice[below(len(choice))] if choice else None
+
+
+def is_likely(asked_atomic: int, received_atomic: int) -> bool:
+    """Tell whether a transfer of the wrong amount was probably meant for a quote."""
+    return abs(asked_atomic - received_atomic) * _LIKELY_PER_AMOUNT <= asked_atomic

@@ -7,12 +7,15 @@ by a rounding.
 import re
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import cache
 
 from counterfoil.core.currencies import MINOR_DIGITS
 from counterfoil.core.errors import InvalidError, Problem
 from counterfoil.core.ports import Method
 
 INTEGER_DIGITS_MAX = 15
+# No coin costs less than 10^-15 of a currency, or 10^15 of it and more: such a price is an error.
+_RATE_DIGITS_MAX = 15
 # A uint256 has 78 digits; no intermediate result of ours comes near this precision.
 EXACT = Context(prec=120)
 
@@ -56,6 +59,7 @@ def parse_fiat(token: str, currency: str, field: str = "amount") -> Decimal:
     return quantize(value, currency)
 
 
+@cache
 def minor_unit(currency: str) -> Decimal:
     """Return the smallest amount of a currency: 0.01 for USD, 1 for JPY."""
     return Decimal(1).scaleb(-MINOR_DIGITS[currency])
@@ -102,14 +106,15 @@ def floor_to_minor(value: Fraction, currency: str) -> Decimal:
     return -ceil_to_minor(-value, currency)
 
 
-def parse_coin(text: str, decimals: int) -> int:
-    """Return in atomic units what `format_coin` wrote, cut to what `decimals` can tell apart."""
-    return int(Decimal(text).scaleb(decimals, context=EXACT))
-
-
 def parse_rate(text: str) -> Decimal | None:
-    """Return a positive price, or None for anything else."""
+    """Return a price that something may have, or None for anything else."""
     if not _NUMBER.fullmatch(text):
         return None
     value = Decimal(text)
-    return value if value > 0 else None
+    is_sane = value > 0 and -_RATE_DIGITS_MAX <= value.adjusted() < _RATE_DIGITS_MAX
+    return value if is_sane else None
+
+
+def format_rate(price: Decimal) -> str:
+    """Return a price as people write it: 80.25, 0.00012; never an exponent."""
+    return f"{price:f}"

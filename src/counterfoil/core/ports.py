@@ -142,6 +142,18 @@ class Mempool:
     is_complete: bool
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a node knows of the past of a wallet: no receive address from `next_index` on was used.
+
+    `is_whole` is False where the node sees unspent coin alone: an address that was used and emptied
+    looks like one that nobody ever used.
+    """
+
+    next_index: int
+    is_whole: bool
+
+
 class Chain(Protocol):
     """One chain on one network: its facts, which need no node, and its node.
 
@@ -215,6 +227,14 @@ class Chain(Protocol):
         answers for these.
         """
 
+    async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
+        """Ask the node which of a wallet's receive addresses were used, from index `start` on.
+
+        The one call that may take many minutes: `told` hears now and then how far it is, in percent
+        of the round that runs. A round of addresses is asked for after another, until a gap of
+        unused ones as long as wallets look ahead.
+        """
+
     async def close(self) -> None:
         """Let go of connections."""
 
@@ -257,13 +277,18 @@ class SimulatorLedger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One source's price: 1 `base` costs `price` of `currency`, as of `at`."""
+    """One source's price: 1 `base` costs `price` of `currency`, as of `at`.
+
+    A fixing is made once a working day and stands until the next one; any other price is of the
+    moment.
+    """
 
     source: str
     base: str
     currency: str
     price: Decimal
     at: int
+    is_fixing: bool = False
 
 
 class RateSource(Protocol):
@@ -277,8 +302,15 @@ class RateSource(Protocol):
     def currencies(self) -> frozenset[str]:
         """The fiat currencies that it lists, known without asking it."""
 
+    @property
+    def every_s(self) -> int:
+        """How often it is asked."""
+
     async def fetch(self, now: int) -> Sequence[Tick]:
-        """Return the current prices; raises UnavailableError where there are none to be had."""
+        """Return the current prices; raises UnavailableError where there are none to be had.
+
+        It has a time limit of its own, and answers or raises within it.
+        """
 
 
 # --- channels ---------------------------------------------------------------------------------
@@ -363,6 +395,14 @@ class Store(Protocol):
         """Add an invoice at the speed of the driver and return its id after it is durable.
 
         Rows that arrive together share a commit. None of them takes part in a larger transaction.
+        """
+
+    async def find_invoice(
+        self, invoice_id: int, merchant_id: int, mode: Mode
+    ) -> Mapping[str, Any] | None:
+        """Return the row of an invoice at the speed of the driver.
+
+        An unknown id is None, and so is one of another merchant or mode.
         """
 
     def listen(self, topic: str) -> Bell:

@@ -14,6 +14,9 @@ from counterfoil.core.ports import Tick
 
 LOCK_MS = 15 * 60_000
 STALE_AFTER_MS = 5 * 60_000
+# A fixing stands until the next one. From the Thursday before Easter to the Tuesday after it there
+# is none for five days and the two hours that pass before it is published; the rest is reserve.
+FIXING_STANDS_MS = 6 * 24 * 3_600_000
 WINDOW_MS = 24 * 3_600_000
 QUOTES_PER_HOUR_MAX = 20
 
@@ -60,7 +63,8 @@ def rate_of(base: str, currency: str, market: Market, now: int) -> Rate | None:
 
     A pair that the operator fixed is answered by that alone. Any other is the median of at least
     two agreeing sources; where they do not list it, it goes through USD or EUR, the second leg
-    being a fiat price for which a single source is enough (the sources say which).
+    being a fiat price for which a single source is enough (the sources say which). `market` needs
+    no other pairs than `pairs_of` names.
     """
     direct = agreed((base, currency), market, now, least=AGREEING_SOURCES_LEAST)
     if direct is not None:
@@ -80,14 +84,20 @@ def rate_of(base: str, currency: str, market: Market, now: int) -> Rate | None:
     return None
 
 
+def pairs_of(base: str, currency: str) -> frozenset[Pair]:
+    """Return the pairs that a coin's rate in a fiat currency may be made of."""
+    legs = {pair for anchor in ANCHORS for pair in ((base, anchor), (anchor, currency))}
+    return frozenset({(base, currency), *legs})
+
+
 def agreed(pair: Pair, market: Market, now: int, *, least: int) -> Rate | None:
     """Return the median of the sources that agree, where there are at least `least`."""
     ticks = market.ticks.get(pair, ())
     fixed = [tick for tick in ticks if tick.source == FIXED_SOURCE]
     if fixed:
         return Rate(fixed[0].price, (FIXED_SOURCE,), now)
-    # A time that has not come yet is no better than an old one, and one source is one voice.
-    usable = [tick for tick in ticks if tick.price > 0 and abs(now - tick.at) <= STALE_AFTER_MS]
+    # One source is one voice.
+    usable = [tick for tick in ticks if tick.price > 0 and _is_fresh(tick, now)]
     fresh = {tick.source: tick for tick in sorted(usable, key=lambda tick: tick.at)}.values()
     if not fresh:
         return None
@@ -100,6 +110,15 @@ def agreed(pair: Pair, market: Market, now: int, *, least: int) -> Rate | None:
         return None
     sources = tuple(sorted(tick.source for tick in agreeing))
     return Rate(price, sources, min(tick.at for tick in agreeing))
+
+
+def _is_fresh(tick: Tick, now: int) -> bool:
+    """Tell whether a price still stands; no coin is priced by a fixing."""
+    stands_ms = STALE_AFTER_MS
+    if tick.is_fixing and tick.base in ANCHORS:
+        stands_ms = FIXING_STANDS_MS
+    # A time that has not come yet is no better than an old one.
+    return -STALE_AFTER_MS <= now - tick.at <= stands_ms
 
 
 def _is_believable(pair: Pair, price: Decimal, voices: int, market: Market) -> bool:

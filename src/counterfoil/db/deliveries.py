@@ -236,6 +236,12 @@ def resume_channel(connection: sa.Connection, channel_id: int, now: int) -> int:
     return waiting
 
 
+def begin_anew(connection: sa.Connection, now: int) -> None:
+    """Make all that waits due at once, as if it had never been tried."""
+    connection.execute(sa.update(delivery).where(delivery.c.state == DUE).values(**_afresh(now)))
+    connection.execute(sa.update(channel).values(failing_since=None))
+
+
 def redeliver(
     connection: sa.Connection, channel_id: int, event_id: events.EventID, now: int
 ) -> bool:

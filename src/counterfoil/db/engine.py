@@ -38,6 +38,10 @@ class Database(Store, Protocol):
         """Raise SettingsError where the schema is not the one this version works on."""
         ...
 
+    async def copy_to(self, path: Path) -> None:
+        """Write all that is stored at one moment to an empty file, as `copies.Copy` reads it."""
+        ...
+
     async def close(self) -> None:
         """Finish what was begun and let go of connections."""
         ...

@@ -27,7 +27,11 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class ChainState:
-    """How a chain stands: its cursor, until when it has been watched, and what ails it."""
+    """How a chain stands: its cursor, until when it has been watched, and what ails it.
+
+    `amounts_rest_ms` is how long it must still be watched, after a restore, before shared addresses
+    ask for new amounts.
+    """
 
     name: str
     cursor: Cursor | None
@@ -36,6 +40,7 @@ class ChainState:
     trouble: str | None
     checked_at: int | None
     node_height: int | None
+    amounts_rest_ms: int
 
 
 def ensure_chain(connection: sa.Connection, name: str, network: str) -> None:
@@ -91,6 +96,7 @@ def list_chains(connection: sa.Connection, names: Sequence[str]) -> list[ChainSt
             trouble=row["trouble"],
             checked_at=row["checked_at"],
             node_height=row["node_height"],
+            amounts_rest_ms=max((row["amounts_from_ms"] or 0) - row["watched_ms"], 0),
         )
         for row in rows
     ]

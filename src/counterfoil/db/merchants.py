@@ -8,7 +8,15 @@ import sqlalchemy as sa
 
 from counterfoil.core.access import Principal, Scope
 from counterfoil.core.ports import Mode
-from counterfoil.db.schema import api_key, key_check, merchant, wallet
+from counterfoil.db.schema import (
+    api_key,
+    chain_transaction,
+    destination,
+    key_check,
+    merchant,
+    transfer,
+    wallet,
+)
 from counterfoil.db.sql import upsert
 
 XPUB = "xpub"
@@ -211,24 +219,56 @@ def _wallet(row: sa.RowMapping) -> Wallet:
     )
 
 
-def insert_wallet(
-    connection: sa.Connection, *, merchant_id: int, method: str, kind: str, value: str, now: int
-) -> int | None:
-    """Add a wallet and return its id, None where the extended key is in use already."""
-    statement = (
-        upsert(connection, wallet)
-        .values(
-            merchant_id=merchant_id,
-            method=method,
-            kind=kind,
-            value=value,
-            next_index=0,
-            created_at=now,
-        )
-        .on_conflict_do_nothing()
-        .returning(wallet.c.id)
+def put_wallet(
+    connection: sa.Connection,
+    *,
+    merchant_id: int,
+    method: str,
+    kind: str,
+    value: str,
+    next_index: int,
+    now: int,
+) -> Wallet | None:
+    """Add a wallet and return it, None where its extended key serves another one.
+
+    A removed wallet of the merchant is taken into use again, and never goes back to an index that
+    it had passed: its addresses were shown.
+    """
+    own = {"merchant_id": merchant_id, "method": method, "kind": kind, "value": value}
+    higher = sa.case((wallet.c.next_index < next_index, next_index), else_=wallet.c.next_index)
+    again = (
+        sa.update(wallet)
+        .where(*(wallet.c[name] == each for name, each in own.items()))
+        .where(wallet.c.removed_at.is_not(None))
+        .values(removed_at=None, next_index=higher)
     )
-    return connection.execute(statement).scalar_one_or_none()
+    new = upsert(connection, wallet).values(**own, next_index=next_index, created_at=now)
+    for statement in (again, new.on_conflict_do_nothing()):
+        row = connection.execute(statement.returning(wallet)).mappings().one_or_none()
+        if row is not None:
+            return _wallet(row)
+    return None
+
+
+def remove_wallet(
+    connection: sa.Connection, merchant_id: int, wallet_id: int, now: int
+) -> Wallet | None:
+    """Take a wallet out of use and return it; None if the merchant has no such wallet in use."""
+    row = (
+        connection.execute(
+            sa.update(wallet)
+            .where(
+                wallet.c.id == wallet_id,
+                wallet.c.merchant_id == merchant_id,
+                wallet.c.removed_at.is_(None),
+            )
+            .values(removed_at=now)
+            .returning(wallet)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    return None if row is None else _wallet(row)
 
 
 def list_wallets(connection: sa.Connection, merchant_id: int) -> list[Wallet]:
@@ -239,6 +279,13 @@ def list_wallets(connection: sa.Connection, merchant_id: int) -> list[Wallet]:
         .order_by(wallet.c.id)
     )
     return [_wallet(row) for row in connection.execute(statement).mappings()]
+
+
+def find_xpub(connection: sa.Connection, value: str) -> Wallet | None:
+    """Return the wallet of an extended key, whosever it is, and also if it was removed."""
+    statement = sa.select(wallet).where(wallet.c.kind == XPUB, wallet.c.value == value)
+    row = connection.execute(statement).mappings().one_or_none()
+    return None if row is None else _wallet(row)
 
 
 def list_xpubs(connection: sa.Connection, method: str) -> list[Wallet]:
@@ -257,6 +304,48 @@ def take_index(connection: sa.Connection, wallet_id: int) -> int:
     )
     next_index: int = connection.execute(statement).scalar_one()
     return next_index - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How many addresses of a wallet were shown, how many paid to, and the longest run not paid to.
+
+    A payment counts once it is in a block: until then no wallet has to find it again.
+    """
+
+    shown: int
+    paid: int
+    gap: int
+
+
+def use_of_wallet(connection: sa.Connection, wallet_id: int) -> Use:
+    """Return the use that was made of a wallet's addresses."""
+    is_paid = sa.exists().where(
+        transfer.c.destination_id == destination.c.id,
+        transfer.c.transaction_id == chain_transaction.c.id,
+        chain_transaction.c.block_height.is_not(None),
+    )
+    # Places among those shown: an index that was skipped was used before, by somebody else.
+    place = sa.func.row_number().over(order_by=destination.c.derivation_index).label("place")
+    shown = (
+        sa.select(place, is_paid.label("is_paid"))
+        .where(destination.c.wallet_id == wallet_id)
+        .subquery()
+    )
+    step = (shown.c.place - sa.func.lag(shown.c.place).over(order_by=shown.c.place)).label("step")
+    paid = sa.select(shown.c.place, step).where(shown.c.is_paid).subquery()
+    total = connection.execute(sa.select(sa.func.count()).select_from(shown)).scalar_one()
+    count, first, last, longest = connection.execute(
+        sa.select(
+            sa.func.count(),
+            sa.func.min(paid.c.place),
+            sa.func.max(paid.c.place),
+            sa.func.max(paid.c.step),
+        ).select_from(paid)
+    ).one()
+    if not count:
+        return Use(total, 0, total)
+    return Use(total, count, max(first - 1, total - last, (longest or 1) - 1))
 
 
 # --- the secret key's check --------------------------------------------------------------------

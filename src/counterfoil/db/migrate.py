@@ -43,11 +43,11 @@ def upgrade(connection: sa.Connection) -> None:
     command.upgrade(_config(connection), "head")
 
 
-def check(connection: sa.Connection) -> None:
-    """Raise SettingsError where the schema is not the one this version works on."""
+def is_current(connection: sa.Connection) -> bool:
+    """Tell whether the schema is this version's, or an older one; raises SettingsError if newer."""
     revision = current(connection)
     if revision == wanted():
-        return
+        return True
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if revision is not None and revision not in known:
         message = (
@@ -55,6 +55,14 @@ def check(connection: sa.Connection) -> None:
             "by a newer Counterfoil. Run that version."
         )
         raise SettingsError("unknown_schema", message)
+    return False
+
+
+def check(connection: sa.Connection) -> None:
+    """Raise SettingsError where the schema is not the one this version works on."""
+    if is_current(connection):
+        return
+    revision = current(connection)
     state = "has no tables yet" if revision is None else f"has the older schema {revision}"
     message = f"The database {state}. Run `counterfoil migrate`, then start again."
     raise SettingsError("old_schema", message)

@@ -14,7 +14,7 @@ from counterfoil.core import events
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.ports import Mode
 from counterfoil.db import deliveries
-from counterfoil.db.schema import channel, delivery, event, merchant
+from counterfoil.db.schema import attempt, channel, delivery, event, merchant
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,26 @@ def _next_place(connection: sa.Connection, merchant_id: int, mode: Mode, now: in
         .values({column: seq, "last_event_at": new_id.at, "last_event_number": new_id.number})
     )
     return Place(new_id, seq)
+
+
+def forget_events(connection: sa.Connection, before: int, limit: int) -> int:
+    """Drop events from before a time, with their deliveries and attempts; return how many.
+
+    The numbers in the log go on as they were: the last one is kept with the merchant.
+    """
+    oldest = (
+        sa.select(event.c.id)
+        .where(event.c.at < before)
+        .order_by(event.c.at, event.c.id)
+        .limit(limit)
+    )
+    ids = connection.execute(oldest.with_for_update(skip_locked=True)).scalars().all()
+    if ids:
+        sent = sa.select(delivery.c.id).where(delivery.c.event_id.in_(ids))
+        connection.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(sent)))
+        connection.execute(sa.delete(delivery).where(delivery.c.event_id.in_(ids)))
+        connection.execute(sa.delete(event).where(event.c.id.in_(ids)))
+    return len(ids)
 
 
 # --- channels ----------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """PostgreSQL: any number of processes on one database.
 
-READ COMMITTED with row locks; deadlocks and serialisation errors run the function again. Invoices
-that arrive together become one INSERT. One connection of each process listens for wake-up hints.
+READ COMMITTED with row locks; deadlocks and serialisation errors run the function again. The two
+hot statements have a connection each (postgres_lanes.py). One more of each process listens for
+wake-up hints.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
@@ -14,15 +16,16 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from counterfoil.core.errors import SettingsError, UnavailableError
+from counterfoil.core.ports import Mode
 from counterfoil.db import migrate
+from counterfoil.db.copies import Copy
 from counterfoil.db.engine import Bell, Topics, unavailable
-from counterfoil.db.invoices import INSERT_COLUMNS, INVOICE_ARRAYS
+from counterfoil.db.postgres_lanes import GRACE_S, LOST, FindLane, InsertLane, Wanted
 
 T = TypeVar("T")
 
 _POOL_SIZE = 8
 _TRIES = 5
-_BATCH_MAX = 256
 _NOTIFY_CHANNEL = "counterfoil"
 # Class 40: the transaction was rolled back through no fault of its own; run it again.
 _RETRYABLE = {"40001", "40P01"}
@@ -30,18 +33,6 @@ _RETRYABLE = {"40001", "40P01"}
 # the transaction, the server's means, and its operators.
 _NOT_NOW = {"08", "28", "3D", "40", "53", "57"}
 _RECONNECT_AFTER_S = 1.0
-_GRACE_S = 2.0
-
-_ARRAYS = ", ".join(f"${n}::{kind}" for n, kind in enumerate(INVOICE_ARRAYS, 1))
-_INSERT_INVOICES = (
-    f"INSERT INTO invoice ({', '.join(INSERT_COLUMNS)}) SELECT * FROM unnest({_ARRAYS}) "  # noqa: S608  # our own column names
-    "ON CONFLICT DO NOTHING RETURNING id, share_token"
-)
-# What stands between us and a server: it is down, it refuses us, or it went away meanwhile.
-# The last of these is how the driver tells of a connection that breaks between two messages.
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-# What is wrong with one row, and not with the others of its statement.
-_WRONG_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 
 class Postgres:
@@ -62,10 +53,10 @@ class Postgres:
         )
         self._topics = Topics()
         self._listener: asyncpg.Connection | None = None
-        self._lane: _InsertLane | None = None
+        self._insert: InsertLane | None = None
+        self._find: FindLane | None = None
         self._to_notify: set[str] = set()
         self._notified = asyncio.Event()
-        self._inserting: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
@@ -90,8 +81,8 @@ class Postgres:
                 "in a crash. Set it to on for this database."
             )
             raise SettingsError("database_not_durable", message)
-        self._lane = _InsertLane(self._dsn)
-        self._inserting = asyncio.create_task(self._lane.run(), name="postgres-insert")
+        self._insert = InsertLane(self._connect)
+        self._find = FindLane(self._connect)
         self._listening = asyncio.create_task(self._listen(), name="postgres-listen")
 
     async def is_ready(self) -> bool:
@@ -115,13 +106,26 @@ class Postgres:
 
         await self.write(upgrade)
 
+    async def copy_to(self, path: Path) -> None:
+        """Write all that is stored at one moment to an empty file."""
+        await self.check_schema()
+        with Copy(path, is_new=True) as copy:
+            try:
+                async with self._engine.connect() as connection:
+                    await connection.execution_options(
+                        isolation_level="REPEATABLE READ", postgresql_readonly=True
+                    )
+                    await connection.run_sync(copy.fill)
+            except (sa.exc.DBAPIError, sa.exc.TimeoutError, *LOST) as error:
+                raise _told(error) from error
+
     async def read(self, fn: Callable[[sa.Connection], T]) -> T:
         """Run `fn` in a transaction that is rolled back, and that the server lets only read."""
         try:
             async with self._engine.connect() as connection:
                 await connection.execution_options(postgresql_readonly=True)
                 return await connection.run_sync(fn)
-        except (sa.exc.DBAPIError, sa.exc.TimeoutError, *_LOST) as error:
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError, *LOST) as error:
             raise _told(error) from error
 
     async def write(self, fn: Callable[[sa.Connection], T]) -> T:
@@ -132,16 +136,23 @@ class Postgres:
             try:
                 async with self._engine.begin() as connection:
                     return await connection.run_sync(fn)
-            except (sa.exc.DBAPIError, sa.exc.TimeoutError, *_LOST) as error:
+            except (sa.exc.DBAPIError, sa.exc.TimeoutError, *LOST) as error:
                 if _sqlstate(error) not in _RETRYABLE or tries >= _TRIES:
                     raise _told(error) from error
 
     async def insert_invoice(self, row: Mapping[str, Any]) -> int:
         """Add an invoice; many at once become one statement."""
-        if self._lane is None:
-            message = "The database is not open."
-            raise RuntimeError(message)
-        return await self._lane.insert(row)
+        if self._insert is None:
+            raise _not_open()
+        return await self._insert.ask(row)
+
+    async def find_invoice(
+        self, invoice_id: int, merchant_id: int, mode: Mode
+    ) -> Mapping[str, Any] | None:
+        """Return the row of a merchant's invoice; many at once become one statement."""
+        if self._find is None:
+            raise _not_open()
+        return await self._find.ask(Wanted(invoice_id, merchant_id, mode))
 
     def listen(self, topic: str) -> Bell:
         """Return a bell that rings when `topic` is woken in any process."""
@@ -157,7 +168,7 @@ class Postgres:
         """Hear the other processes' hints and send ours, reconnecting until we close."""
         while not self._closing.is_set():
             # What is lost without a connection are only hints: who waits also looks once a second.
-            with suppress(*_LOST):
+            with suppress(*LOST):
                 self._listener = await self._connect()
                 self._listener.add_termination_listener(lambda _: self._notified.set())
                 await self._listener.add_listener(_NOTIFY_CHANNEL, self._on_notify)
@@ -169,9 +180,9 @@ class Postgres:
                         await self._listener.execute(
                             "SELECT pg_notify($1, $2)", _NOTIFY_CHANNEL, topic
                         )
-            with suppress(*_LOST):
+            with suppress(*LOST):
                 if self._listener is not None:
-                    await self._listener.close(timeout=_GRACE_S)
+                    await self._listener.close(timeout=GRACE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RECONNECT_AFTER_S):
                     await self._closing.wait()
@@ -185,104 +196,27 @@ class Postgres:
 
     async def close(self) -> None:
         """Finish the inserts that wait, then disconnect."""
-        # From here on an insert is refused: nobody would take it up.
-        lane, self._lane = self._lane, None
-        if lane is not None:
-            await lane.close()
+        # From here on these are refused: nobody would take them up.
+        lanes = (self._insert, self._find)
+        self._insert = self._find = None
+        for lane in lanes:
+            if lane is not None:
+                await lane.close()
         self._closing.set()
         self._notified.set()
         # The listener ends by itself. Cancelled while it connects, it would leave an error behind
         # that nobody asks for.
         if self._listening is not None:
-            await asyncio.wait([self._listening], timeout=_GRACE_S)
-        tasks = [task for task in (self._inserting, self._listening) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait([self._listening], timeout=GRACE_S)
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
         if self._listener is not None:
             self._listener.terminate()
         await self._engine.dispose()
 
 
-class _Row:
-    """An invoice on its way into the database, and whom to answer."""
-
-    def __init__(self, row: Mapping[str, Any]) -> None:
-        self.values = [row[column] for column in INSERT_COLUMNS]
-        self.share_token: str = row["share_token"]
-        self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def answer(self, invoice_id: int | None, error: BaseException | None = None) -> None:
-        """Answer, unless that has been done or nobody waits any more."""
-        if self.future.done():
-            return
-        if invoice_id is None:
-            self.future.set_exception(error or unavailable())
-        else:
-            self.future.set_result(invoice_id)
-
-
-class _InsertLane:
-    """One connection that inserts whatever invoices have come in since its last statement."""
-
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._queue: asyncio.Queue[_Row] = asyncio.Queue()
-        self._connection: asyncpg.Connection | None = None
-
-    async def insert(self, row: Mapping[str, Any]) -> int:
-        each = _Row(row)
-        self._queue.put_nowait(each)
-        return await each.future
-
-    async def run(self) -> None:
-        """Take batches for ever; a batch that failed is told to those who wait for it."""
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < _BATCH_MAX and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            # A task of its own keeps whatever it raises: a lane that died of it would let all who
-            # come later wait for ever.
-            attempt = asyncio.create_task(self._insert(batch))
-            await asyncio.wait([attempt])
-            for each in batch:
-                each.answer(None, attempt.exception())
-                self._queue.task_done()
-
-    async def _insert(self, batch: list[_Row]) -> None:
-        try:
-            ids = await self._execute(batch)
-        except _WRONG_ROW as error:
-            # Found out one by one, so that nobody pays for a neighbour's row.
-            if len(batch) == 1:
-                batch[0].answer(None, error)
-            else:
-                for each in batch:
-                    await self._insert([each])
-            return
-        except _LOST:
-            self._drop_connection()
-            ids = {}
-        for each in batch:
-            each.answer(ids.get(each.share_token))
-
-    async def _execute(self, batch: list[_Row]) -> dict[str, int]:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(self._dsn)
-        columns = zip(*(each.values for each in batch), strict=True)
-        records = await self._connection.fetch(_INSERT_INVOICES, *columns)
-        return {record["share_token"]: record["id"] for record in records}
-
-    def _drop_connection(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
-
-    async def close(self) -> None:
-        await self._queue.join()
-        if self._connection is not None:
-            with suppress(*_LOST):
-                await self._connection.close(timeout=_GRACE_S)
+def _not_open() -> RuntimeError:
+    return RuntimeError("The database is not open.")
 
 
 def _sqlstate(error: BaseException) -> str | None:

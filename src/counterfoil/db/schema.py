@@ -5,9 +5,15 @@ equality in SQL: a SQLite INTEGER overflows at 9.2 ether. Lists and objects are 
 written whole. `migrations/` makes these tables; a test holds the two together.
 """
 
-from typing import Any
-
 import sqlalchemy as sa
+
+from counterfoil.db.columns import BIG as _BIG
+from counterfoil.db.columns import at as _at
+from counterfoil.db.columns import identity as _id
+from counterfoil.db.columns import number as _number
+from counterfoil.db.columns import ref as _ref
+from counterfoil.db.columns import text as _text
+from counterfoil.db.columns import where as _where
 
 metadata = sa.MetaData(
     naming_convention={
@@ -17,36 +23,6 @@ metadata = sa.MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-
-# SQLite counts rowids only in a column declared INTEGER; both hold 64 bits.
-_BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-
-
-def _id() -> sa.Column[int]:
-    return sa.Column("id", _BIG, sa.Identity(), primary_key=True)
-
-
-def _ref(name: str, target: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, _BIG, sa.ForeignKey(f"{target}.id"), nullable=null)
-
-
-def _at(name: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=null)
-
-
-def _text(name: str, *, null: bool = False) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=null)
-
-
-def _number(name: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=null)
-
-
-def _where(condition: str) -> dict[str, Any]:
-    """Return what makes an index partial, in either dialect."""
-    clause = sa.text(condition)
-    return {"sqlite_where": clause, "postgresql_where": clause}
-
 
 merchant = sa.Table(
     "merchant",
@@ -108,6 +84,7 @@ destination = sa.Table(
     _ref("wallet_id", "wallet", null=True),
     _number("derivation_index", null=True),
     _at("created_at"),
+    sa.Index(None, "wallet_id", "derivation_index"),
 )
 
 invoice = sa.Table(
@@ -184,20 +161,15 @@ quote = sa.Table(
     _at("lock_until"),
     _at("released_at", null=True),
     sa.Index(None, "invoice_id"),
-    sa.Index(None, "destination_id"),
+    # A shared address is asked about a few amounts, of the thousands that it has had.
+    sa.Index("ix_quote_amount", "destination_id", "method", "amount_atomic"),
 )
 
 # An amount that a quote holds on a shared address, until its quarantine is over.
 amount_hold = sa.Table(
     "amount_hold",
     metadata,
-    sa.Column(
-        "destination_id",
-        _BIG,
-        sa.ForeignKey("destination.id"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _ref("destination_id", "destination", key=True),
     # In whole coins as decimal text: tokens of different decimals on one address must differ too.
     sa.Column("amount", sa.Text, primary_key=True),
     _ref("quote_id", "quote"),
@@ -218,6 +190,8 @@ chain = sa.Table(
     _text("trouble", null=True),
     _at("checked_at", null=True),
     _number("node_height", null=True),
+    # After a restore: shared addresses ask for no new amounts before this reading of `watched_ms`.
+    _number("amounts_from_ms", null=True),
 )
 
 header = sa.Table(
@@ -259,7 +233,7 @@ transfer = sa.Table(
     _text("amount_atomic"),
     _text("tag", null=True),
     sa.Index("uq_transfer_place", "transaction_id", "place", unique=True),
-    sa.Index(None, "destination_id"),
+    sa.Index("ix_transfer_amount", "destination_id", "method", "amount_atomic"),
 )
 
 payment = sa.Table(
@@ -297,6 +271,7 @@ inbox = sa.Table(
     _text("reason"),
     _at("created_at"),
     sa.Index(None, "merchant_id", "id"),
+    sa.Index(None, "created_at"),
 )
 
 # Invoices whose facts have changed since they were last assessed. A row for each chain: what one
@@ -305,9 +280,7 @@ due_reassess = sa.Table(
     "due_reassess",
     metadata,
     sa.Column("chain", sa.Text, primary_key=True),
-    sa.Column(
-        "invoice_id", _BIG, sa.ForeignKey("invoice.id"), primary_key=True, autoincrement=False
-    ),
+    _ref("invoice_id", "invoice", key=True),
 )
 
 event = sa.Table(
@@ -327,6 +300,7 @@ event = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("uq_event_seq", "merchant_id", "mode", "seq", unique=True),
     sa.Index(None, "invoice_id"),
+    sa.Index(None, "at"),
 )
 
 channel = sa.Table(
@@ -390,6 +364,18 @@ rate = sa.Table(
     sa.Column("currency", sa.Text, primary_key=True),
     _text("price"),
     _at("at"),
+    # A price that is made once a working day, and stands until the next one.
+    sa.Column("is_fixing", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+# Whose turn it is to be asked for prices, whichever process asks, and what came of the last time.
+rate_source = sa.Table(
+    "rate_source",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    _at("due_at"),
+    _at("good_at", null=True),
+    _text("trouble", null=True),
 )
 
 # The lowest and highest accepted price of each hour of the last day: what a jump is measured by.

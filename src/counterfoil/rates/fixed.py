@@ -11,6 +11,7 @@ class FixedRates:
     """Always says the same."""
 
     name = FIXED_SOURCE
+    every_s = 3_600
 
     def __init__(self, prices: Mapping[Pair, Decimal]) -> None:
         """Take prices by (coin, fiat), such as ("LTC", "USD")."""

@@ -79,7 +79,7 @@ class _Facts:
         return [i for i in self.credited if i.payment.id in self.credits and not i.payment.is_deep]
 
 
-def _gather(connection: Connection, context: Context, share_token: str) -> _Facts:
+def _gather(connection: Connection, context: Context, share_token: str, now: int) -> _Facts:
     invoice = find(connection, share_token)
     states = loops.list_chains(connection, list(context.methods.chains))
     heights = {state.name: state.cursor.height for state in states if state.cursor}
@@ -91,7 +91,13 @@ def _gather(connection: Connection, context: Context, share_token: str) -> _Fact
     except InvalidError:
         # The coin that the invoice names has been switched off since.
         methods = ()
-    usable = [quote for quote in known if context.methods.get(quote.method) in methods]
+    # A price that was shown stays until it ends, also where its wallet has been removed since.
+    usable = [
+        quote
+        for quote in known
+        if (method := context.methods.get(quote.method)) in methods
+        or (method is not None and quote.lock_until > now)
+    ]
     return _Facts(
         invoice=invoice,
         merchant=merchants.get(connection, invoice.merchant_id).name,
@@ -108,7 +114,7 @@ def look(
     connection: Connection, context: Context, share_token: str, problem: str | None, now: int
 ) -> Look:
     """Return the page of an invoice; `problem` is the code of why it cannot be paid just now."""
-    facts = _gather(connection, context, share_token)
+    facts = _gather(connection, context, share_token, now)
     invoice, seen = facts.invoice, facts.invoice.standing.seen
     state = _state(facts, now)
     price = _price(context, facts, state, now)

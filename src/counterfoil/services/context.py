@@ -29,9 +29,14 @@ class Methods:
         """Return the chain that a method lives on."""
         return self.chains[method.chain]
 
+    @property
+    def all(self) -> tuple[Method, ...]:
+        """All enabled methods."""
+        return tuple(self._methods.values())
+
     def of_mode(self, mode: Mode) -> tuple[Method, ...]:
         """Return the methods of live money, or the simulator's."""
-        return tuple(method for method in self._methods.values() if method.mode is mode)
+        return tuple(method for method in self.all if method.mode is mode)
 
     def named(
         self, text: str, field: str = "coin_symbol", mode: Mode = Mode.LIVE

@@ -6,6 +6,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from counterfoil.core import access, events, matching, money
 from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
@@ -17,6 +18,7 @@ from counterfoil.db.payments import Credited
 from counterfoil.services.context import Context
 from counterfoil.services.payments import reassess
 from counterfoil.services.quotes import named_for_address
+from counterfoil.services.rates import unsupported_currency
 
 SHARE_TOKEN_BYTES = 16
 # What these functions are asked with and return.
@@ -65,10 +67,9 @@ def problems(context: Context, draft: Draft, mode: Mode) -> list[Problem]:
         except InvalidError as error:
             found.extend(error.problems)
 
-    if mode is Mode.LIVE and draft.currency not in context.currencies:
-        listed = ", ".join(sorted(context.currencies)) or "none"
-        message = f"This server has no rate source for {draft.currency}; it has: {listed}."
-        found.append(Problem("fiat_currency", "unsupported_currency", message))
+    unsupported = unsupported_currency(context, mode, draft.currency)
+    if unsupported is not None:
+        found.append(unsupported)
     if draft.wallet_address is not None and draft.coin_symbol is None:
         message = "coin_symbol is required when wallet_address is given."
         found.append(Problem("coin_symbol", "missing", message))
@@ -138,6 +139,8 @@ def _row(
     address, symbol, coins = draft.wallet_address, draft.coin_symbol, draft.coins
     if address is not None and symbol is not None:
         (method,) = named_for_address(context, symbol, address, principal.mode)
+        # A link, or another spelling, was given: here, on the page and in the QR code it is one.
+        address = context.methods.chain_of(method).parse_address(address).address
         symbol = method.id
     elif symbol is not None:
         symbol = symbol.upper()
@@ -250,13 +253,20 @@ def claim_shared(
     method: Method,
     destination: Destination,
     now: int,
+    *,
+    field: str = "wallet_address",
 ) -> None:
     """Claim an address for a merchant to share among invoices; raises ConflictError.
 
-    An address that a wallet here derives is for one invoice alone: shared, it would credit two.
+    An address that a wallet here derives is for one invoice alone: shared, it would credit two. The
+    claim itself rules that out: it gives an address one kind for ever, and a wallet passes over
+    those of the other. So only what a wallet is about to show is compared, and only once.
     """
-    message = "This wallet_address is already in use on this server; use another address."
-    conflict = ConflictError("address_in_use", message, field="wallet_address")
+    message = f"This {field} is already in use on this server; use another address."
+    conflict = ConflictError("address_in_use", message, field=field)
+    is_new = quotes.find_destination(connection, destination.key) is None
+    if is_new and _is_coming(connection, context, method, destination):
+        raise conflict
     claimed = quotes.claim_destination(
         connection,
         merchant_id,
@@ -268,23 +278,26 @@ def claim_shared(
     )
     if claimed is None:
         raise conflict
+
+
+def _is_coming(
+    connection: Connection, context: Context, method: Method, destination: Destination
+) -> bool:
+    """Tell whether an address is one of the next that some wallet here will show."""
     chain = context.methods.chain_of(method)
-    for wallet in merchants.list_xpubs(connection, method.id):
-        for index in range(wallet.next_index, wallet.next_index + _LOOK_AHEAD):
-            if context.methods.derive(chain.name, wallet.value, index).key == destination.key:
-                raise conflict
+    return any(
+        context.methods.derive(chain.name, wallet.value, index).key == destination.key
+        for wallet in merchants.list_xpubs(connection, method.id)
+        for index in range(wallet.next_index, wallet.next_index + _LOOK_AHEAD)
+    )
 
 
 async def get(context: Context, principal: access.Principal, invoice_id: int) -> Invoice:
     """Return an invoice of the key's merchant and mode; raises NotFoundError."""
-    found = await context.store.read(
-        lambda connection: invoices.get(
-            connection, invoice_id, principal.merchant_id, principal.mode
-        )
-    )
-    if found is None:
+    row = await context.store.find_invoice(invoice_id, principal.merchant_id, principal.mode)
+    if row is None:
         raise not_found()
-    return found
+    return invoices.from_row(row)
 
 
 def not_found() -> NotFoundError:
@@ -359,7 +372,7 @@ def pay_url(context: Context, share_token: str) -> str:
     return f"{context.checkout_url}/pay-invoice?share_token={share_token}"
 
 
-def describe(context: Context, invoice: Invoice) -> dict[str, object]:
+def describe(context: Context, invoice: Invoice) -> dict[str, Any]:
     """Return an invoice as the contract shows it: 17 keys in their order, ours after them."""
     standing = invoice.standing
     conditions = [condition.value for condition in standing.conditions]

@@ -1,5 +1,6 @@
 """API keys: making, revoking, and telling whose one is."""
 
+import asyncio
 from dataclasses import dataclass
 
 from counterfoil.core import access
@@ -29,6 +30,7 @@ class Keyring:
         self._store = store
         self._remembered: dict[str, _Remembered] = {}
         self._used_at: dict[int, int] = {}
+        self._looking_up: dict[str, asyncio.Task[Principal]] = {}
 
     async def authenticate(self, header: str | None, now: int) -> Principal:
         """Return who asks, by the `Authorization` header: the bare key, or `Bearer <key>`.
@@ -45,12 +47,31 @@ class Keyring:
         if remembered is not None and now < remembered.until:
             principal = remembered.principal
         elif access.is_well_formed(key):
-            principal = await self._look_up(digest, now)
+            principal = await self._look_up_once(digest, now)
         else:
             message = "This is not a Counterfoil API key, or it has a typo in it."
             raise UnauthenticatedError("bad_key", message)
         self._used_at[principal.key_id] = now
         return principal
+
+    async def _look_up_once(self, digest: str, now: int) -> Principal:
+        """Look a key up for all who ask for it now.
+
+        When a busy shop's key has been remembered long enough, dozens of its requests find that out
+        before the first has its answer.
+        """
+        task = self._looking_up.get(digest)
+        if task is None:
+            task = self._looking_up[digest] = asyncio.create_task(self._look_up(digest, now))
+            task.add_done_callback(lambda done: self._looked_up(digest, done))
+        # Whoever goes away does not take the answer of the others along.
+        return await asyncio.shield(task)
+
+    def _looked_up(self, digest: str, task: asyncio.Task[Principal]) -> None:
+        del self._looking_up[digest]
+        if not task.cancelled():
+            # Asked for here, so that nobody misses it where all who waited have gone.
+            task.exception()
 
     async def _look_up(self, digest: str, now: int) -> Principal:
         found = await self._store.read(lambda connection: merchants.find_key(connection, digest))
@@ -80,6 +101,13 @@ def require(principal: Principal, scope: Scope) -> None:
             f"yours has {principal.scope.label}."
         )
         raise ForbiddenError("scope_too_small", message)
+
+
+def require_live(principal: Principal) -> None:
+    """Raise ForbiddenError for a test key: what it is asked for belongs to the merchant's money."""
+    if principal.mode is not Mode.LIVE:
+        message = "This changes where live money goes, so it needs a live key; yours is a test key."
+        raise ForbiddenError("live_key_needed", message)
 
 
 async def create(

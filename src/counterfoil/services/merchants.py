@@ -1,6 +1,4 @@
-"""Merchants, their wallets and their channels."""
-
-from dataclasses import dataclass
+"""Merchants and their channels."""
 
 from counterfoil.core import money, signing
 from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
@@ -8,14 +6,12 @@ from counterfoil.core.invoice import EventType
 from counterfoil.core.ports import Channel, Entropy, Mode, Store
 from counterfoil.db import merchants, outbox
 from counterfoil.db.engine import Connection
-from counterfoil.db.merchants import Merchant, Wallet
+from counterfoil.db.merchants import Merchant
 from counterfoil.db.vault import Vault
 from counterfoil.services.context import Context
-from counterfoil.services.invoices import claim_shared
 
 DEFAULT_NAME = "Default"
 NAME_LENGTH_MAX = 100
-ADDRESSES_TO_COMPARE = 3
 _TEST_WALLET_BYTES = 16
 
 
@@ -51,12 +47,13 @@ def _insert(
     merchant_id = merchants.insert(connection, name, currency, now)
     if merchant_id is None:
         return None
-    merchants.insert_wallet(
+    merchants.put_wallet(
         connection,
         merchant_id=merchant_id,
         method="TEST",
         kind=merchants.XPUB,
         value=f"testwallet-{entropy.token(_TEST_WALLET_BYTES).hex()}",
+        next_index=0,
         now=now,
     )
     return merchant_id
@@ -96,72 +93,6 @@ async def allow_redirect(store: Store, merchant: Merchant, origin: str) -> None:
         merchants.set_redirect_origins(connection, merchant.id, origins)
 
     await store.write(write)
-
-
-# --- wallets -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class AddedWallet:
-    """A new wallet, with the addresses that its owner should compare with their own."""
-
-    id: int
-    addresses: tuple[str, ...]
-
-
-async def add_wallet(
-    context: Context,
-    merchant_id: int,
-    method_id: str,
-    *,
-    xpub: str | None,
-    address: str | None,
-    now: int,
-) -> AddedWallet:
-    """Add what a merchant receives a method on: an extended public key, or one address.
-
-    Raises InvalidError (`private_key_refused` and the like, never repeating the value) and
-    ConflictError where there is a wallet for the method, or somebody else has this one.
-    """
-    (method, *others) = context.methods.named(method_id, "method")
-    if others:
-        choices = ", ".join(choice.id for choice in (method, *others))
-        message = f"{method_id} means several methods here; name one of {choices}."
-        raise InvalidError(Problem("method", "ambiguous_method", message))
-    chain = context.methods.chain_of(method)
-    if xpub is not None:
-        kind, value = merchants.XPUB, chain.parse_wallet(xpub)
-        shown = [chain.derive(value, n).address for n in range(ADDRESSES_TO_COMPARE)]
-        destination = None
-    else:
-        destination = chain.parse_address(address or "")
-        kind, value = merchants.ADDRESS, destination.address
-        shown = [value]
-
-    def write(connection: Connection) -> int | None:
-        # Two that come at once would both find that there is none.
-        merchants.lock(connection, merchant_id)
-        known = merchants.list_wallets(connection, merchant_id)
-        if any(wallet.method == method.id for wallet in known):
-            message = f"This merchant has a {method.id} wallet already."
-            raise ConflictError("wallet_exists", message)
-        if destination is not None:
-            claim_shared(connection, context, merchant_id, method, destination, now)
-        return merchants.insert_wallet(
-            connection, merchant_id=merchant_id, method=method.id, kind=kind, value=value, now=now
-        )
-
-    wallet_id = await context.store.write(write)
-    if wallet_id is None:
-        message = "This wallet is already in use on this server."
-        raise ConflictError("wallet_in_use", message)
-    return AddedWallet(wallet_id, tuple(shown))
-
-
-async def list_wallets(store: Store, merchant_id: int) -> list[Wallet]:
-    """Return a merchant's wallets for real coins."""
-    found = await store.read(lambda connection: merchants.list_wallets(connection, merchant_id))
-    return [wallet for wallet in found if wallet.method != "TEST"]
 
 
 # --- channels ----------------------------------------------------------------------------------

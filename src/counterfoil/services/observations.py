@@ -13,7 +13,7 @@ from fractions import Fraction
 from counterfoil.core import events, matching, money
 from counterfoil.core.invoice import EventType
 from counterfoil.core.payment import counted
-from counterfoil.core.ports import Block, Chain, Head, Mempool, Mode, Transaction, Transfer
+from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Mode, Transaction, Transfer
 from counterfoil.db import invoices, loops, outbox, payments, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.quotes import StoredDestination
@@ -193,7 +193,7 @@ def _match(
 ) -> None:
     """Credit a new transfer to the quote that it pays, or put it into the inbox."""
     connection = look.connection
-    candidates = quotes.list_candidates(connection, owner.id)
+    candidates = quotes.list_candidates(connection, owner, transfer)
     is_own = owner.key in seen.senders or payments.is_from_merchant(
         connection, look.chain.name, seen.spends, owner.merchant_id
     )
@@ -203,7 +203,8 @@ def _match(
     method = look.context.methods.get(transfer.method)
     if isinstance(found, matching.Unmatched) or method is None:
         reason = found.reason if isinstance(found, matching.Unmatched) else None
-        _to_inbox(look, transfer, transfer_id, owner, reason or matching.Reason.OTHER_METHOD)
+        reason = reason or matching.Reason.OTHER_METHOD
+        _to_inbox(look, seen, transfer, transfer_id, owner, reason)
         return
     invoice_id = next(i for i, c in candidates if c.quote_id == found.quote_id)
     amount, currency = invoices.get_amount(connection, invoice_id)
@@ -247,6 +248,7 @@ def _coins_at_stake(
 
 def _to_inbox(
     look: _Look,
+    seen: Transaction,
     transfer: Transfer,
     transfer_id: int,
     owner: StoredDestination,
@@ -264,12 +266,25 @@ def _to_inbox(
             "seq": str(place.seq),
             "created_at": events.iso(place.id.at),
             "reason": reason.value,
+            "payment": None if method is None else _describe(look, seen, transfer, method),
             "test": mode is Mode.TEST,
         }
         return events.body(happening, None, extra)
 
     new = outbox.NewEvent(owner.merchant_id, mode, None, EventType.INBOX, None, None, body)
     outbox.append(look.connection, new, look.now)
+
+
+def _describe(
+    look: _Look, seen: Transaction, transfer: Transfer, method: Method
+) -> dict[str, str | None]:
+    """Return what an event says of a transfer that is no invoice's; money is text."""
+    return {
+        "coin": method.symbol,
+        "network": look.chain.name,
+        "txid": seen.txid,
+        "amount": money.format_coin(transfer.amount_atomic, method.decimals),
+    }
 
 
 def _find_displaced(

@@ -18,6 +18,7 @@ from counterfoil.db.invoices import Invoice
 from counterfoil.db.payments import Credited
 from counterfoil.services.context import Context
 from counterfoil.services.quotes import replace_open_quotes
+from counterfoil.services.strays import waits
 
 
 def reassess(connection: Connection, context: Context, invoice_id: int, now: int) -> bool:
@@ -29,7 +30,9 @@ def reassess(connection: Connection, context: Context, invoice_id: int, now: int
     states = _states(connection, invoice_id)
     heights = {name: state.cursor.height for name, state in states.items() if state.cursor}
     credited = _settle(connection, payments.list_credited(connection, invoice_id, heights), now)
-    assessment = assess(_facts(invoice, states, credited), now)
+    is_due = invoice.due_at is not None and invoice.due_at <= now
+    waits_until = waits(connection, [invoice_id], now).get(invoice_id) if is_due else None
+    assessment = assess(_facts(invoice, states, waits_until, credited), now)
     before, after = invoice.standing, assessment.standing
     saved = replace(after, notices=events.told(before, after))
     if saved == before:
@@ -69,7 +72,10 @@ def _settle(connection: Connection, credited: list[Credited], now: int) -> list[
 
 
 def _facts(
-    invoice: Invoice, states: Mapping[str, loops.ChainState], credited: list[Credited]
+    invoice: Invoice,
+    states: Mapping[str, loops.ChainState],
+    waits_until: int | None,
+    credited: list[Credited],
 ) -> Facts:
     due_at = invoice.due_at
     return Facts(
@@ -84,6 +90,7 @@ def _facts(
         and all(
             state.watched_at is not None and state.watched_at > due_at for state in states.values()
         ),
+        waits_until=waits_until,
         payments=tuple(item.payment for item in credited),
     )
 

@@ -116,8 +116,7 @@ def open_quote(
     chain = context.methods.chain_of(method)
     rate = rates.rate_of(connection, method, invoice.currency, now)
     if rate is None:
-        message = f"There is no reliable {method.symbol} price in {invoice.currency} now"
-        raise UnavailableError("rate_unavailable", message + "; try again in a minute.")
+        raise rates.unavailable(method, invoice.currency)
     due = money.ceil_to_minor(Fraction(invoice.amount) - invoice.standing.seen, invoice.currency)
     price_atomic = money.to_atomic(due, rate.price, method)
     place = _find_place(connection, context, invoice, method, known, price_atomic, now)
@@ -158,11 +157,9 @@ def _find_place(
     state = next(iter(loops.list_chains(connection, [chain.name])), None)
     if state is None or state.cursor is None:
         raise _unavailable(method)
-    if earlier and earlier[-1].kind is matching.Kind.EXCLUSIVE:
-        return _Place(earlier[-1].destination_id, price_atomic, is_shared=False)
     if invoice.wallet_address is not None and invoice.mode is Mode.LIVE:
-        destination = chain.parse_address(invoice.wallet_address)
-        return _shared(connection, context, invoice, method, destination.key, price_atomic, now)
+        key = chain.parse_address(invoice.wallet_address).key
+        return _shared(connection, context, invoice, method, known, key, price_atomic, now)
     wallet = next(
         (
             wallet
@@ -176,10 +173,14 @@ def _find_place(
         raise NotFoundError("method_not_offered", message)
     if wallet.kind == merchants.ADDRESS:
         key = chain.parse_address(wallet.value).key
-        return _shared(connection, context, invoice, method, key, price_atomic, now)
-    return _Place(
-        _fresh_address(connection, context, chain, wallet, now), price_atomic, is_shared=False
-    )
+        return _shared(connection, context, invoice, method, known, key, price_atomic, now)
+    if earlier:
+        shown = quotes.get_destination(connection, earlier[-1].destination_id)
+        # The address of a wallet that was removed since is asked for no more.
+        if shown.wallet_id == wallet.id:
+            return _Place(shown.id, price_atomic, is_shared=False)
+    fresh = _fresh_address(connection, context, chain, wallet, now)
+    return _Place(fresh, price_atomic, is_shared=False)
 
 
 def _fresh_address(
@@ -188,17 +189,21 @@ def _fresh_address(
     """Return the destination of the wallet's next address that nobody was ever shown."""
     while True:
         index = merchants.take_index(connection, wallet.id)
+        derived = context.methods.derive(chain.name, wallet.value, index)
+        if quotes.find_destination(connection, derived.key) is not None:
+            # Shown already, for another wallet of the same keys or by a server that is lost.
+            continue
         destination = quotes.claim_destination(
             connection,
             wallet.merchant_id,
-            context.methods.derive(chain.name, wallet.value, index),
+            derived,
             matching.Kind.EXCLUSIVE,
             wallet_id=wallet.id,
             derivation_index=index,
             now=now,
         )
-        # The address of another wallet of the same keys may have been shown already: go on.
-        if destination is not None and not quotes.list_candidates(connection, destination.id):
+        # Another wallet of the same keys may have been faster.
+        if destination is not None and not quotes.was_shown(connection, destination.id):
             return destination.id
 
 
@@ -207,45 +212,63 @@ def _shared(
     context: Context,
     invoice: Invoice,
     method: Method,
+    known: list[quotes.Quote],
     key: bytes,
     price_atomic: int,
     now: int,
 ) -> _Place:
-    """Return a free amount on a merchant's one address, where the amount tells who paid."""
+    """Return a free amount on a merchant's one address, where the amount tells who paid.
+
+    An invoice keeps its tag: its next amount is as much above its price as the last one, if that
+    is free.
+    """
     chain = context.methods.chain_of(method)
     (state,) = loops.list_chains(connection, [chain.name])
-    if state.trouble or state.watched_at is None or now - state.watched_at > _BLIND_AFTER_MS:
+    if not _is_at_tip(state, now):
         raise _unavailable(method)
     destination = quotes.find_destination(connection, key)
     if destination is None or destination.merchant_id != invoice.merchant_id:
         message = "This address can no longer be used; ask the shop for a new invoice."
         raise ConflictError("address_in_use", message)
     quotes.lock_destination(connection, destination.id)
-    own = [q for q in quotes.list_of_invoice(connection, invoice.id) if q.method == method.id]
-    held = {
-        money.parse_coin(amount, method.decimals): quote_id
-        for amount, quote_id in quotes.list_held(connection, destination.id).items()
-    }
-    last = own[-1] if own else None
-    is_still_held = last is not None and held.get(last.amount_atomic) in {q.id for q in own}
-    if last is not None and is_still_held and _price(last, method) == price_atomic:
-        # The same price again: the payer keeps the amount that may already stand in their wallet.
-        return _Place(destination.id, last.amount_atomic, is_shared=True)
-    if len({quote.amount_atomic for quote in own}) >= matching.AMOUNTS_PER_INVOICE_MAX:
+    shared = [quote for quote in known if quote.kind is matching.Kind.SHARED]
+    own = [q for q in shared if (q.destination_id, q.method) == (destination.id, method.id)]
+    kept = None
+    if own:
+        kept = price_atomic + own[-1].amount_atomic - _price(own[-1], method)
+        held = money.format_coin(kept, method.decimals)
+        holder = quotes.holder_of(connection, destination.id, held)
+        if kept == own[-1].amount_atomic and holder in {quote.id for quote in own}:
+            # The same price again: the amount may already stand in the payer's wallet.
+            return _Place(destination.id, kept, is_shared=True)
+    if state.amounts_rest_ms:
+        message = (
+            "The shop's server was restored from a backup, and amounts that it asked for before "
+            "may still be paid to this address. Ask the shop for another way to pay."
+        )
+        raise ConflictError("no_free_amount", message)
+    asked = {(quote.destination_id, quote.method, quote.amount_atomic) for quote in shared}
+    if len(asked) >= matching.AMOUNTS_PER_INVOICE_MAX:
         message = "This invoice has had as many prices as it may. Ask the shop for a new invoice."
         raise ConflictError("no_free_amount", message)
-    taken = held.keys() | quotes.list_waiting(connection, destination.id, method.id)
     amount = matching.pick_amount(
         price_atomic,
         method.step_atomic,
-        taken,
-        quotes.list_used(connection, destination.id, method.id),
+        kept,
+        lambda some: quotes.know_amounts(connection, destination.id, method, some),
         context.entropy.below,
     )
     if amount is None:
         message = "All amounts near this price are taken on the shop's address. Try again later."
         raise ConflictError("no_free_amount", message)
     return _Place(destination.id, amount, is_shared=True)
+
+
+def _is_at_tip(state: loops.ChainState, now: int) -> bool:
+    """Tell whether what came to a shared address is known: the node's tip has just been read."""
+    if state.trouble or state.watched_at is None or now - state.watched_at > _BLIND_AFTER_MS:
+        return False
+    return state.cursor is not None and (state.node_height or 0) <= state.cursor.height
 
 
 def _price(quote: quotes.Quote, method: Method) -> int:

@@ -1,26 +1,56 @@
 """What time alone brings about: invoices fall due, amounts come free, rows grow old."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from counterfoil.core import matching
-from counterfoil.db import invoices, quotes
+from counterfoil.db import invoices, outbox, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.services.context import Context
 from counterfoil.services.payments import reassess
+from counterfoil.services.strays import waits
 
 _BATCH = 200
-_IDEMPOTENCY_KEPT_MS = 24 * 3_600_000
+_HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something that is kept for a time only.
+
+    `forget` drops the oldest from before a time, a given number at most, and returns how many.
+    """
+
+    what: str
+    for_ms: int
+    forget: Callable[[Connection, int, int], int]
+
+
+# All that grows old. Invoices, quotes, addresses and payments never do: money may always come late.
+RETENTION = (
+    Kept("answers to an `Idempotency-Key`", 24 * _HOUR_MS, invoices.forget_idempotency),
+    Kept("events, their deliveries and attempts", 90 * 24 * _HOUR_MS, outbox.forget_events),
+)
+# So few at a time that whoever writes beside it hardly waits.
+_FORGET_AT_ONCE = 200
 
 
 async def assess_due(context: Context, now: int, after: int) -> int:
     """Assess invoices whose due date has passed, from the id `after` on, one to a transaction.
 
     Return where to go on, 0 when all were looked at. Whether one is expired is not for the clock
-    to say: while a chain was not watched past the due date, `reassess` leaves it as it is.
+    to say: while a chain was not watched past the due date, `reassess` leaves it as it is. Those
+    that wait for a day because of a wrong amount are not asked about every second of it.
     """
-    due = await context.store.read(
-        lambda connection: invoices.list_due(connection, now, after, _BATCH)
-    )
+
+    def read(connection: Connection) -> tuple[list[int], list[int]]:
+        due = invoices.list_due(connection, now, after, _BATCH)
+        until = waits(connection, due, now) if due else {}
+        return due, [each for each in due if until.get(each, now) <= now]
+
+    due, ready = await context.store.read(read)
     changed = False
-    for invoice_id in due:
+    for invoice_id in ready:
         changed |= await context.store.write(
             lambda c, i=invoice_id: reassess(c, context, i, now)  # type: ignore[misc]  # mypy cannot infer such a lambda
         )
@@ -30,12 +60,21 @@ async def assess_due(context: Context, now: int, after: int) -> int:
     return due[-1] if len(due) == _BATCH else 0
 
 
-async def sweep(context: Context, now: int) -> None:
-    """Free amounts whose quarantine is over, and drop what is kept for a time only."""
+async def sweep(context: Context, now: int) -> bool:
+    """Free amounts whose quarantine is over, and drop some of what has been kept long enough.
 
-    def write(connection: Connection) -> None:
+    Return whether there is more. Each step is a commit of its own, and may be done again.
+    """
+
+    def free(connection: Connection) -> int:
         quotes.start_quarantine(connection, now)
-        quotes.release_holds(connection, matching.QUARANTINE_MS, now)
-        invoices.forget_idempotency(connection, now - _IDEMPOTENCY_KEPT_MS)
+        return quotes.release_holds(connection, matching.QUARANTINE_MS, now)
 
-    await context.store.write(write)
+    is_more = await context.store.write(free) == quotes.CHUNK
+    for kept in RETENTION:
+        before = now - kept.for_ms
+        count = await context.store.write(
+            lambda c, k=kept, b=before: k.forget(c, b, _FORGET_AT_ONCE)  # type: ignore[misc]  # mypy cannot infer such a lambda
+        )
+        is_more |= count == _FORGET_AT_ONCE
+    return is_more

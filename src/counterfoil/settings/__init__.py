@@ -20,7 +20,15 @@ from urllib.parse import urlsplit
 
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import SettingsError
-from counterfoil.settings.values import FIXED, PARSERS, WrongError, pair_of, path_of, price_of
+from counterfoil.settings.values import (
+    FIXED,
+    PARSERS,
+    RATE_SOURCES,
+    WrongError,
+    pair_of,
+    path_of,
+    price_of,
+)
 from counterfoil.settings.values import NODE_CHAINS as NODE_CHAINS
 
 PREFIX = "COUNTERFOIL_"
@@ -70,6 +78,7 @@ class Settings:
     chains: tuple[NodeChain, ...]
     simulator: Simulator
     fixed_rates: Mapping[tuple[str, str], Decimal]
+    rate_sources: tuple[str, ...]
     allow_hosts: tuple[str, ...]
     file: Path | None
     written: Mapping[str, str]
@@ -306,6 +315,7 @@ def _settings(values: Mapping[str, Any], written: Mapping[str, str], file: Path 
             block_interval_s=values.get("chains.simulator.block_interval_s", 2.0),
         ),
         fixed_rates=MappingProxyType(fixed),
+        rate_sources=values.get("rates.sources", RATE_SOURCES),
         allow_hosts=values.get("webhooks.allow_hosts", ()),
         file=file,
         written=MappingProxyType(dict(written)),

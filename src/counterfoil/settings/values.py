@@ -18,6 +18,9 @@ NODE_CHAINS = MappingProxyType({"bitcoin": "BTC", "litecoin": "LTC"})
 ROLES = ("all", "web", "worker")
 LOG_FORMATS = ("auto", "console", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+# Where live prices can come from.
+RATE_SOURCES = ("kraken", "coinbase", "bitstamp", "coingecko", "ecb")
+NO_SOURCES = "none"
 # What the exchange rate of a coin may go through, so that one between the two may be fixed as well.
 FIAT_LEGS = ("USD", "EUR")
 
@@ -82,6 +85,16 @@ def texts(raw: object) -> tuple[str, ...]:
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         raise WrongError("a list of texts, or one text with commas between its parts")
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def sources_of(raw: object) -> tuple[str, ...]:
+    """Return the sources of live prices that are named, or none of them."""
+    names = texts(raw)
+    if names == (NO_SOURCES,):
+        return ()
+    if not set(names) <= set(RATE_SOURCES):
+        raise WrongError(f"some of {', '.join(RATE_SOURCES)}, or {NO_SOURCES}")
+    return names
 
 
 def url_of(raw: object) -> str:
@@ -187,6 +200,7 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "secret_key": text_of,
     "secret_key_file": path_of,
     "webhooks.allow_hosts": texts,
+    "rates.sources": sources_of,
     "chains.simulator.confirmations": whole(1, CONFIRMATIONS_MAX),
     "chains.simulator.block_interval_s": seconds_of,
     **{

@@ -1,7 +1,6 @@
 """The endpoints of invoices: one declaration each, and the function behind it."""
 
 import re
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -12,15 +11,13 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Outcome
 from counterfoil.services import invoices, simulator
 from counterfoil.services.invoices import Created
-from counterfoil.web import bodies, drafts, views
+from counterfoil.web import bodies, drafts, queries, views
 from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import ORDER_ID_LENGTH_MAX, PLAIN_LINE, TIME, Fields
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
 TEXT_LENGTH_MAX = 200
-# More parameters than this are no question that we answer.
-_PARAMETERS_MAX = 50
 _WHOLE = re.compile(r"[1-9][0-9]{0,15}")
 
 
@@ -59,12 +56,12 @@ async def get_invoice(call: Call) -> Answer:
 
 
 def _view(call: Call, invoice: invoices.Invoice) -> views.Invoice:
-    return msgspec.convert(invoices.describe(call.deps.context, invoice), views.Invoice)
+    return views.Invoice(**invoices.describe(call.deps.context, invoice))
 
 
 async def list_invoices(call: Call) -> Answer:
     """Return a page of invoices."""
-    fields = _query(call.query)
+    fields = queries.parse(call.query, _LIST_NAMES)
     limit = _whole(fields, "limit", LIMIT_MAX)
     wanted = invoices.Filter(
         status=_status(fields),
@@ -85,23 +82,6 @@ async def list_invoices(call: Call) -> Answer:
             next=None if after is None else str(after),
         )
     )
-
-
-def _query(query: bytes) -> Fields:
-    """Return the parameters of a query; one that stands there twice is refused."""
-    try:
-        pairs = parse_qsl(
-            query.decode("latin-1"), keep_blank_values=True, max_num_fields=_PARAMETERS_MAX
-        )
-    except ValueError:
-        message = f"The query may have at most {_PARAMETERS_MAX} parameters."
-        raise InvalidError(Problem("query", "too_many", message)) from None
-    fields = Fields(dict(pairs))
-    names = [name for name, _ in pairs]
-    for name in _LIST_NAMES:
-        if names.count(name) > 1:
-            fields.refuse(name, "repeated_parameter", f"{name} may stand in the query only once.")
-    return fields
 
 
 def _status(fields: Fields) -> str | None:

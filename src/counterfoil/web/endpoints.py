@@ -5,7 +5,7 @@ endpoint are fed from the same value, so none of them can disagree with another.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,18 +65,25 @@ def answer(document: msgspec.Struct, status: int = 200) -> Answer:
     return Answer(status, msgspec.json.encode(document))
 
 
-async def reply(answer: Answer, request: Request, send: Send) -> None:
+async def reply(
+    answer: Answer, request: Request, send: Send, stamp: tuple[Header, ...] = ()
+) -> None:
     """Send an answer; to a HEAD it is the same without a body.
 
-    The usual headers are added as far as the answer does not have its own.
+    The usual headers are added as far as the answer does not have its own, and `stamp` always.
     """
-    own = [(name.lower(), value) for name, value in answer.headers]
-    names = {name for name, _ in own}
+    usual: Iterable[Header] = _USUAL_HEADERS
+    own: Sequence[Header] = ()
+    if answer.headers:
+        own = [(name.lower(), value) for name, value in answer.headers]
+        names = {name for name, _ in own}
+        usual = (header for header in _USUAL_HEADERS if header[0] not in names)
     headers = [
         (b"content-type", answer.content_type),
-        (b"content-length", str(len(answer.body)).encode()),
-        *(header for header in _USUAL_HEADERS if header[0] not in names),
+        (b"content-length", b"%d" % len(answer.body)),
+        *usual,
         *own,
+        *stamp,
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     body = b"" if request["method"] == "HEAD" else answer.body
@@ -100,12 +107,17 @@ class Call:
         assert self.principal is not None, "an endpoint with a scope has let in a key"  # noqa: S101  # a promise of hot.py
         return self.principal
 
-    def invoice_id(self) -> int:
-        """Return the id in the path; what cannot be one is an id that nobody has."""
+    def path_id(self) -> int | None:
+        """Return the id in the path, None for what cannot be one: an id that nobody has."""
         text = self.params["id"]
-        if not _ID.fullmatch(text) or int(text) > ID_MAX:
+        return int(text) if _ID.fullmatch(text) and int(text) <= ID_MAX else None
+
+    def invoice_id(self) -> int:
+        """Return the id of an invoice in the path; raises NotFoundError for what cannot be one."""
+        found = self.path_id()
+        if found is None:
             raise invoices.not_found()
-        return int(text)
+        return found
 
     def header_values(self, name: bytes) -> list[bytes]:
         """Return all values of a header, whose name is in lower case."""
@@ -130,7 +142,8 @@ class Parameter:
 class Endpoint:
     """One method on one path; its name in the document is that of its handler.
 
-    `scope` is the least that a key must have, None where no key is asked for. `answers` are the
+    `scope` is the least that a key must have, None where no key is asked for; one that is live only
+    refuses test keys whatever their scope. `answers` are the
     types of the documents by status. `errors` are the codes by status of what can go wrong besides
     what `scope` and `body` bring along; each has an example in `examples.py`. A hot one is found
     without a router.
@@ -148,6 +161,7 @@ class Endpoint:
     parameters: tuple[Parameter, ...] = ()
     errors: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     is_hot: bool = False
+    is_live_only: bool = False
 
     @property
     def name(self) -> str:
@@ -166,6 +180,8 @@ class Endpoint:
             # A key of the smallest scope is refused nothing that needs no more.
             if self.scope is not Scope.READ:
                 shared[403] = ("scope_too_small",)
+            if self.is_live_only:
+                shared[403] = (*shared.get(403, ()), "live_key_needed")
             shared[429] = ("too_many_failures",)
             shared[503] = ("database_unavailable",)
         merged = {

@@ -38,6 +38,23 @@ _INVOICE = {
 }
 _TXID = "b1fea52486ce0c62bb442b530a3f0132b826c74e473d1f2c220bfa78111c5082"
 _TIP = 2_900_000
+_WALLET = {
+    "id": 2,
+    "method": "LTC",
+    "kind": "xpub",
+    "hint": "wpkh(xpub6CjGURuDpcz...7uq",
+    "addresses": [
+        "ltc1qjmxnz78nmc8nq77wuxh25n2es7rzm5c2rkk4wh",
+        "ltc1qwlezpr3890hcp6vva9twqh27mr6edadreqvhnn",
+        "ltc1qc6aucuznvhh9uvux246x24vf9y9ncfk729m92s",
+    ],
+    "next_index": 12,
+    "shown": 12,
+    "paid": 9,
+    "gap": 2,
+    "warning": None,
+    "created_at": "2025-11-11T11:11:00.000Z",
+}
 
 REQUESTS: dict[str, dict[str, dict[str, Any]]] = {
     "create_invoice": {
@@ -59,6 +76,21 @@ REQUESTS: dict[str, dict[str, dict[str, Any]]] = {
                 "order_id": "order-1001",
                 "metadata": {"cart": "77"},
             },
+        },
+    },
+    "add_wallet": {
+        "xpub": {
+            "summary": "A fresh address for each invoice, from an extended public key",
+            "value": {
+                "method": "LTC",
+                "xpub": "zpub6rPo5mF47z5coVm5rvWv7fv181awb7Vckn5Cf3xQXBVKu18kuBHDhNi1Jrb4br6vVD3Zbr"
+                "nXemEsWJoR18mZwkUdzwD8TQnHDUCGxqZ6swA",
+                "next_index": 0,
+            },
+        },
+        "address": {
+            "summary": "One address for all invoices",
+            "value": {"method": "LTC", "address": "ltc1qqypqxpq9qcrsszg2pvxq6rs0zqg3yyc5dyg36p"},
         },
     },
     "simulate_payment": {"exact": {"summary": "In full", "value": {"outcome": "exact"}}},
@@ -87,7 +119,36 @@ ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
             }
         ],
     },
+    ("list_wallets", 200): {"success": True, "wallets": [_WALLET]},
+    ("add_wallet", 200): {
+        "success": True,
+        "wallet": {**_WALLET, "next_index": 0, "shown": 0, "paid": 0, "gap": 0},
+        "history": None,
+    },
+    ("remove_wallet", 200): {"success": True},
     ("simulate_payment", 200): {"success": True, "txid": _TXID},
+    ("list_rates", 200): {
+        "success": True,
+        "rates": [
+            {
+                "method": "LTC",
+                "coin_symbol": "LTC",
+                "fiat_currency": "USD",
+                "rate": "80.25",
+                "sources": ["bitstamp", "coinbase", "kraken"],
+                "at": "2025-11-11T11:11:00.000Z",
+            }
+        ],
+        "unavailable": [
+            {
+                "method": "BTC",
+                "coin_symbol": "BTC",
+                "fiat_currency": "USD",
+                "code": "rate_unavailable",
+                "message": "There is no reliable BTC price in USD now; try again in a minute.",
+            }
+        ],
+    },
     ("healthz", 200): {"status": "ok"},
     ("readyz", 200): {
         "ready": True,
@@ -103,13 +164,17 @@ ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
                 "trouble": None,
             }
         ],
-        "rates": {"last_good_at": "2025-11-11T11:11:00.000Z"},
+        "rates": {
+            "last_good_at": "2025-11-11T11:11:00.000Z",
+            "without_rate": [],
+            "sources": [{"name": "kraken", "good_at": "2025-11-11T11:11:00.000Z", "trouble": None}],
+        },
     },
     ("readyz", 503): {
         "ready": False,
         "database": False,
         "chains": [],
-        "rates": {"last_good_at": None},
+        "rates": {"last_good_at": None, "without_rate": [], "sources": []},
     },
 }
 
@@ -127,6 +192,10 @@ ERRORS: dict[str, Error] = {
     "scope_too_small": (
         None,
         "This needs a key with the scope Automate payments or higher; yours has Read analytics.",
+    ),
+    "live_key_needed": (
+        None,
+        "This changes where live money goes, so it needs a live key; yours is a test key.",
     ),
     "too_many_failures": (
         None,
@@ -208,6 +277,35 @@ ERRORS: dict[str, Error] = {
         "Idempotency-Key",
         "Idempotency-Key must be a single text of 1 to 255 ASCII characters.",
     ),
+    "wallet_exists": (None, "This merchant has a LTC wallet already; remove it first."),
+    "wallet_in_use": (
+        None,
+        "This wallet is in use on this server, or was; use another account of yours.",
+    ),
+    "ambiguous_method": (
+        "method",
+        "This coin means several methods here; name one of USDT-ETH, USDT-TRON.",
+    ),
+    "private_key_refused": (
+        "xpub",
+        (
+            "This can spend the money of a wallet, so it was refused and not stored. Give an "
+            "account's extended public key, which begins with xpub, ypub, zpub, Ltub or Mtub, or "
+            "its descriptor. Never type a key or recovery phrase into a server."
+        ),
+    ),
+    "invalid_wallet": (
+        "descriptor",
+        ("This descriptor has a wrong checksum: a character is missing or changed; copy it again."),
+    ),
+    "history_unavailable": (
+        None,
+        (
+            "The Litecoin node did not tell which addresses of this wallet were used, so the "
+            "wallet was not added. Try again when it does, or say with next_index (--next-index) "
+            "which address comes next: 0 for a wallet that was never used."
+        ),
+    ),
     "unknown_status": (
         "status",
         "status must be one of Unpaid, Confirming, Paid, Expired, Cancelled.",
@@ -244,6 +342,47 @@ OTHER_ERRORS: dict[tuple[str, str], Error] = {
         "created_from",
         "created_from must be an ISO 8601 time such as 2030-01-31T18:00:00Z.",
     ),
+    ("list_rates", "repeated_parameter"): (
+        "fiat_currency",
+        "fiat_currency may stand in the query only once.",
+    ),
+    ("list_rates", "too_many"): ("query", "The query may have at most 50 parameters."),
+    ("add_wallet", "scope_too_small"): (
+        None,
+        "This needs a key with the scope Full control or higher; yours has Read analytics.",
+    ),
+    ("add_wallet", "address_in_use"): (
+        "address",
+        "This address is already in use on this server; use another address.",
+    ),
+    ("add_wallet", "missing"): ("xpub", "Give one of xpub, descriptor and address."),
+    ("add_wallet", "too_many"): ("address", "Give one of xpub, descriptor and address."),
+    ("add_wallet", "wrong_type"): ("xpub", "xpub must be a text."),
+    ("add_wallet", "too_long"): ("xpub", "xpub may have at most 1,000 characters; it has 1,001."),
+    ("add_wallet", "invalid_characters"): (
+        "xpub",
+        "xpub holds U+202E at position 5, which plain text may not hold; remove it.",
+    ),
+    ("add_wallet", "unknown_coin"): (
+        "method",
+        "method names no coin that this server takes; it takes: LTC.",
+    ),
+    ("add_wallet", "invalid_address"): (
+        "address",
+        (
+            "This Litecoin address has a wrong checksum: a character is missing or changed. "
+            "Copy it again."
+        ),
+    ),
+    ("add_wallet", "invalid_number"): (
+        "next_index",
+        "next_index must be a whole number from 0 to 1000000000.",
+    ),
+    ("remove_wallet", "scope_too_small"): (
+        None,
+        "This needs a key with the scope Full control or higher; yours has Read analytics.",
+    ),
+    ("remove_wallet", "not_found"): (None, "This merchant has no such wallet."),
     ("list_invoices", "too_many"): ("query", "The query may have at most 50 parameters."),
 }
 

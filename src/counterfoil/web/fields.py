@@ -5,7 +5,7 @@ sends a request hears of everything at once. No message repeats a value that was
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -49,6 +49,7 @@ TIME = (
 )
 COIN = r"^[A-Za-z0-9-]*$"
 URL = r"^[Hh][Tt][Tt][Pp][Ss]://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][!#-;=?-\[\]_a-~]*)?$"
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,15}")
 _DECIMAL, _TIME, _URL = re.compile(DECIMAL), re.compile(TIME), re.compile(URL)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # only ever taken from a time in UTC without its zone
 _LAST = 253_402_300_799_999  # the last millisecond of the year 9999
@@ -75,6 +76,10 @@ class Fields:
     def is_refused(self, field: str) -> bool:
         """Tell whether something is wrong with a field."""
         return any(problem.field == field for problem in self.problems)
+
+    def names(self, fields: Iterable[str]) -> list[str]:
+        """Return those of some fields that the object has, whatever it has there."""
+        return [field for field in fields if field in self._document]
 
     def given(self, field: str) -> object | None:
         """Return a field's value; null and an empty text are as good as nothing."""
@@ -131,6 +136,17 @@ class Fields:
             self.refuse(field, "invalid_characters", message)
             return None
         return value
+
+    def whole(self, field: str, most: int) -> int | None:
+        """Return a number that counts from 0, None where there is none."""
+        value = self.given(field)
+        if value is None:
+            return None
+        if type(value) is not Number or not _WHOLE.fullmatch(value) or int(value) > most:
+            message = f"{field} must be a whole number from 0 to {most}."
+            self.refuse(field, "invalid_number", message)
+            return None
+        return int(value)
 
     def currency(self, field: str) -> str | None:
         """Return a required currency code."""

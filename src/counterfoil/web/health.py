@@ -23,7 +23,7 @@ async def readyz(call: Call) -> Answer:
     """Look at the database, every enabled chain, and the age of the prices."""
     context = call.deps.context
     if not await call.deps.is_ready():
-        nothing = views.RateHealth(last_good_at=None)
+        nothing = views.RateHealth(last_good_at=None, without_rate=[], sources=[])
         return answer(
             views.Readiness(ready=False, database=False, chains=[], rates=nothing), status=503
         )
@@ -32,14 +32,14 @@ async def readyz(call: Call) -> Answer:
         _chain(chain.name, chain.network, states.get(chain.name), call.now)
         for chain in context.methods.chains.values()
     ]
-    last_good_at = await rates.last_good_at(context.store)
+    prices = await rates.standing(context, call.now)
     is_ready = _are_well(chains)
     return answer(
         views.Readiness(
             ready=is_ready,
             database=True,
             chains=chains,
-            rates=views.RateHealth(last_good_at=_iso(last_good_at)),
+            rates=_rates(prices),
         ),
         status=200 if is_ready else 503,
     )
@@ -71,6 +71,17 @@ def _chain(
     )
 
 
+def _rates(prices: rates.Standing) -> views.RateHealth:
+    return views.RateHealth(
+        last_good_at=_iso(prices.last_good_at),
+        without_rate=list(prices.without_rate),
+        sources=[
+            views.SourceHealth(name=each.name, good_at=_iso(each.good_at), trouble=each.trouble)
+            for each in prices.sources
+        ],
+    )
+
+
 def _iso(at: int | None) -> str | None:
     return None if at is None else events.iso(at)
 
@@ -93,8 +104,8 @@ ENDPOINTS = (
         scope=None,
         tag="Operation",
         summary="Can the server do its work?",
-        description="503 when the database does not answer, or a chain is in trouble. Old prices "
-        "are shown and are no reason: invoices are made without them.",
+        description="503 when the database does not answer, or a chain is in trouble. Prices "
+        "that are missing are shown and are no reason: invoices are made without them.",
         answers={200: views.Readiness, 503: views.Readiness},
     ),
 )

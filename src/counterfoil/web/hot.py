@@ -10,10 +10,10 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as Request
 
 from counterfoil.core.access import Scope
-from counterfoil.services.keys import require
+from counterfoil.services.keys import require, require_live
 from counterfoil.web import bodies, errors
 from counterfoil.web.auth import Gate
-from counterfoil.web.endpoints import Answer, Call, Deps, Endpoint, reply
+from counterfoil.web.endpoints import Answer, Call, Deps, Endpoint, Header, reply
 
 
 class EndpointApp:
@@ -29,14 +29,24 @@ class EndpointApp:
         self._scopes = () if least is None else tuple(s for s in Scope if s.includes(least))
 
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
-        """Answer a request, whatever becomes of it."""
+        """Answer a request."""
+        await self.serve(request, receive, send)
+
+    async def serve(
+        self, request: Request, receive: Receive, send: Send, stamp: tuple[Header, ...] = ()
+    ) -> int:
+        """Answer a request, whatever becomes of it, and return the status.
+
+        `stamp` are headers that any answer gets besides its own. Nobody to answer is status 0.
+        """
         try:
             answer = await self._answer(request, receive)
         except bodies.DisconnectedError:
-            return
+            return 0
         except Exception as error:
             answer = errors.failure(error, request)
-        await reply(answer, request, send)
+        await reply(answer, request, send, stamp)
+        return answer.status
 
     async def _answer(self, request: Request, receive: Receive) -> Answer:
         endpoint, deps = self._endpoint, self._deps
@@ -49,6 +59,8 @@ class EndpointApp:
             principal = await self._gate.admit(request, key, now)
             if principal.scope not in self._scopes:
                 require(principal, endpoint.scope)
+            if endpoint.is_live_only:
+                require_live(principal)
         body = b""
         if endpoint.body is not None:
             bodies.check_length(by_name.get(b"content-length"))

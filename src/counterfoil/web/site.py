@@ -75,7 +75,7 @@ class Site:
 
     def __init__(
         self,
-        hot: Sequence[tuple[Endpoint, ASGIApp]],
+        hot: Sequence[tuple[Endpoint, EndpointApp]],
         rest: ASGIApp,
         clock: Clock,
         entropy: Entropy,
@@ -87,9 +87,9 @@ class Site:
         # no request waits for the operating system.
         self._id_prefix = entropy.token(_REQUEST_ID_BYTES).hex()
         self._numbers = count(1)
-        self._exact: dict[tuple[str, str], ASGIApp] = {}
+        self._exact: dict[tuple[str, str], EndpointApp] = {}
         # Their one parameter is the rest of the path.
-        self._prefixed: list[tuple[str, str, str, ASGIApp]] = []
+        self._prefixed: list[tuple[str, str, str, EndpointApp]] = []
         for endpoint, app in hot:
             prefix, _, parameter = endpoint.path.partition("{")
             if parameter:
@@ -106,13 +106,13 @@ class Site:
         request_id = request[REQUEST_ID] = f"{self._id_prefix}-{next(self._numbers)}"
         began_at = self._clock.now()
         status = 0
+        stamp = (b"x-request-id", request_id.encode())
 
         async def stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                header = (b"x-request-id", request_id.encode())
-                message = {**message, "headers": [*message.get("headers", ()), header]}
+                message = {**message, "headers": [*message.get("headers", ()), stamp]}
             await send(message)
 
         try:
@@ -120,7 +120,7 @@ class Site:
             if app is None:
                 await self._rest(request, bodies.limited(receive), stamped)
             else:
-                await app(request, receive, stamped)
+                status = await app.serve(request, receive, send, (stamp,))
         finally:
             _log.info(
                 "request",
@@ -131,7 +131,7 @@ class Site:
                 request_id=request_id,
             )
 
-    def _hot(self, request: Request) -> ASGIApp | None:
+    def _hot(self, request: Request) -> EndpointApp | None:
         """Return the hot endpoint that a request is for, if it is for one."""
         method, path = request["method"], request["path"]
         app = self._exact.get((method, path))

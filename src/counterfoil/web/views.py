@@ -325,10 +325,22 @@ class ChainHealth(Struct, kw_only=True):
     trouble: Annotated[str | None, Meta(description="What is wrong, in one sentence.")]
 
 
+class SourceHealth(Struct, kw_only=True):
+    """How a source of prices is."""
+
+    name: str
+    good_at: Annotated[Time | None, Meta(description="When it last gave prices.")]
+    trouble: Annotated[str | None, Meta(description="What is wrong, in one sentence.")]
+
+
 class RateHealth(Struct, kw_only=True):
-    """How old the prices are."""
+    """How old the prices are, and which are missing."""
 
     last_good_at: Time | None
+    without_rate: Annotated[
+        list[str], Meta(description="Coins that cannot be priced now.", examples=[["LTC/USD"]])
+    ]
+    sources: list[SourceHealth]
 
 
 class Readiness(Struct, kw_only=True):

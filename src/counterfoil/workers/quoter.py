@@ -1,21 +1,22 @@
 """Asks the rate sources, so that no request ever waits for one."""
 
-from collections.abc import Sequence
-
 import structlog
 
 from counterfoil.core.ports import Clock, RateSource, Store
-from counterfoil.services.rates import refresh
+from counterfoil.services import rates
 
-_EVERY_S = 30.0
+# Between two looks at whose turn it is, also where another process's clock is ahead.
+_PAUSE_LEAST_S = 1.0
 
 _log = structlog.get_logger("counterfoil.rates")
 
 
-async def ask(store: Store, sources: Sequence[RateSource], clock: Clock) -> None:
-    """Refresh the rates, for ever."""
+async def ask(store: Store, source: RateSource, clock: Clock) -> None:
+    """Ask one source whenever it is due, for ever; each has a loop of its own."""
     while True:
-        trouble = await refresh(store, sources, clock.now())
-        for source, message in trouble.items():
-            _log.warning("rate_source_failed", source=source, error=message)
-        await clock.sleep(_EVERY_S)
+        turn = await rates.take_turn(store, source, clock.now())
+        if turn.is_news and turn.trouble is not None:
+            _log.warning("rate_source_failed", source=source.name, error=turn.trouble)
+        elif turn.is_news:
+            _log.info("rate_source_recovered", source=source.name)
+        await clock.sleep(max((turn.due_at - clock.now()) / 1_000, _PAUSE_LEAST_S))

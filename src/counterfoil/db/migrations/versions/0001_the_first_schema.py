@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("unknown_since", sa.BigInteger(), nullable=True),
         sa.Column("gone_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_chain_transaction")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("chain_transaction", schema=None) as batch_op:
         batch_op.create_index(
@@ -90,6 +91,7 @@ def upgrade() -> None:
         ),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_key_check")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "lease",
@@ -117,6 +119,7 @@ def upgrade() -> None:
         sa.Column("last_event_number", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_merchant")),
         sa.UniqueConstraint("name", name=op.f("uq_merchant_name")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "rate",
@@ -164,6 +167,7 @@ def upgrade() -> None:
         sa.Column("dropped_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_simulator_transaction")),
         sa.UniqueConstraint("txid", name=op.f("uq_simulator_transaction_txid")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("simulator_transaction", schema=None) as batch_op:
         batch_op.create_index(
@@ -193,6 +197,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_key")),
         sa.UniqueConstraint("digest", name=op.f("uq_api_key_digest")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("api_key", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_api_key_merchant_id"), ["merchant_id"], unique=False)
@@ -221,6 +226,7 @@ def upgrade() -> None:
             ["merchant_id"], ["merchant.id"], name=op.f("fk_channel_merchant_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_channel")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("channel", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_channel_merchant_id"), ["merchant_id"], unique=False)
@@ -271,6 +277,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_invoice")),
         sa.UniqueConstraint("share_token", name=op.f("uq_invoice_share_token")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("invoice", schema=None) as batch_op:
         batch_op.create_index(
@@ -310,6 +317,7 @@ def upgrade() -> None:
             ["merchant_id"], ["merchant.id"], name=op.f("fk_wallet_merchant_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_wallet")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("wallet", schema=None) as batch_op:
         batch_op.create_index(
@@ -348,6 +356,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_destination")),
         sa.UniqueConstraint("key", name=op.f("uq_destination_key")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "due_reassess",
@@ -390,6 +399,7 @@ def upgrade() -> None:
             ["merchant_id"], ["merchant.id"], name=op.f("fk_event_merchant_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_event_invoice_id"), ["invoice_id"], unique=False)
@@ -419,6 +429,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["event_id"], ["event.id"], name=op.f("fk_delivery_event_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("delivery", schema=None) as batch_op:
         batch_op.create_index(
@@ -467,6 +478,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["invoice_id"], ["invoice.id"], name=op.f("fk_quote_invoice_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quote")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("quote", schema=None) as batch_op:
         batch_op.create_index(
@@ -499,6 +511,7 @@ def upgrade() -> None:
             ["transaction_id"], ["chain_transaction.id"], name=op.f("fk_transfer_transaction_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transfer")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("transfer", schema=None) as batch_op:
         batch_op.create_index(
@@ -544,6 +557,7 @@ def upgrade() -> None:
             ["delivery_id"], ["delivery.id"], name=op.f("fk_attempt_delivery_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_attempt")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("attempt", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_attempt_delivery_id"), ["delivery_id"], unique=False)
@@ -573,6 +587,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_inbox")),
         sa.UniqueConstraint("transfer_id", name=op.f("uq_inbox_transfer_id")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("inbox", schema=None) as batch_op:
         batch_op.create_index(
@@ -607,6 +622,7 @@ def upgrade() -> None:
             ["transfer_id"], ["transfer.id"], name=op.f("fk_payment_transfer_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payment")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("payment", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_payment_invoice_id"), ["invoice_id"], unique=False)

@@ -1,0 +1,235 @@
+"""The one thread that writes to a SQLite file.
+
+It takes whatever has come in since its last commit, does it, commits once, and answers all. Nobody
+is answered before COMMIT has returned; what fails undoes its own work alone; a failed commit is
+told to everybody who shared it.
+
+Each hand-over between two threads costs more than an insert, and so does every call that lets go of
+Python's lock while the event loop is busy. So jobs go over in one list a turn of the loop, invoices
+go in by one statement for many, and all answers of a commit come back in one call.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import sqlalchemy as sa
+
+from counterfoil.db.engine import unavailable
+from counterfoil.db.invoices import INSERT_COLUMNS, insert_statement
+
+T = TypeVar("T")
+
+_BATCH_MAX = 256
+# So many invoices by one statement at most; each size is a statement that SQLite keeps compiled.
+_ROWS_MAX = 64
+
+
+class _Job:
+    """Something to do in the next commit, what came of it, and whom to answer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def answer(self) -> None:
+        """Answer, in the event loop, unless nobody waits any more."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class _Function(_Job):
+    """A function to run on the connection."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fn: Callable[[sa.Connection], Any]) -> None:
+        super().__init__(loop)
+        self.fn = fn
+
+
+class _Invoice(_Job):
+    """An invoice to insert."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, row: Mapping[str, Any]) -> None:
+        super().__init__(loop)
+        self.values = [row[column] for column in INSERT_COLUMNS]
+
+
+class Writer:
+    """The connection that writes, and its thread."""
+
+    def __init__(self, connect: Callable[[], sa.Connection]) -> None:
+        """Connect, and wait for jobs of the running event loop."""
+        self._connect = connect
+        self._connection = connect()
+        self._loop = asyncio.get_running_loop()
+        self._gathered: list[_Job] = []
+        self._handed_over: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="sqlite-writer", daemon=True)
+        self._thread.start()
+
+    async def run(self, fn: Callable[[sa.Connection], T]) -> T:
+        """Run a function in the next commit and return after it."""
+        job = _Function(self._loop, fn)
+        self._gather(job)
+        result: T = await job.future
+        return result
+
+    async def insert(self, row: Mapping[str, Any]) -> int:
+        """Insert an invoice in the next commit and return its id after it."""
+        job = _Invoice(self._loop, row)
+        self._gather(job)
+        invoice_id: int = await job.future
+        return invoice_id
+
+    async def close(self) -> None:
+        """Finish what has come in, then disconnect."""
+        self._hand_over()
+        self._handed_over.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
+        self._connection.close()
+
+    def _gather(self, job: _Job) -> None:
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(job)
+
+    def _hand_over(self) -> None:
+        """Give the thread what has come in during this turn of the event loop."""
+        jobs, self._gathered = self._gathered, []
+        if jobs:
+            self._handed_over.put(jobs)
+
+    # --- in the thread -----------------------------------------------------------------------
+
+    def _work(self) -> None:
+        is_closing = False
+        while not is_closing and (jobs := self._handed_over.get()) is not None:
+            while len(jobs) < _BATCH_MAX and not self._handed_over.empty():
+                more = self._handed_over.get()
+                is_closing = more is None
+                jobs += more or []
+            self._commit(jobs)
+            # The loop is closed where the program ended without waiting; then nobody waits here.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(_answer, jobs)
+
+    def _commit(self, jobs: Sequence[_Job]) -> None:
+        """Do all jobs in one transaction, so that each has its result or its error."""
+        driver = driver_of(self._connection)
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            invoices = [job for job in jobs if isinstance(job, _Invoice)]
+            for some in _parts(invoices):
+                _insert(driver, some)
+            for job in jobs:
+                if isinstance(job, _Function):
+                    _run(self._connection, job)
+            driver.execute("COMMIT")
+        except (sa.exc.SQLAlchemyError, sqlite3.Error):
+            self._recover()
+            for job in jobs:
+                job.error = unavailable()
+
+    def _recover(self) -> None:
+        """Undo what is left of a failed commit, on a new connection if this one is beyond help."""
+        try:
+            driver = driver_of(self._connection)
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
+        except (sa.exc.SQLAlchemyError, sqlite3.Error):
+            self._connection.close()
+            self._connection = self._connect()
+
+
+def _answer(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        job.answer()
+
+
+def _run(connection: sa.Connection, job: _Function) -> None:
+    with _Savepoint(driver_of(connection)) as savepoint:
+        job.result = job.fn(connection)
+    job.error = savepoint.error
+
+
+def _parts(invoices: Sequence[_Invoice]) -> Iterator[Sequence[_Invoice]]:
+    """Cut into parts of a power of two each: few statements, and few different ones."""
+    start, size = 0, _ROWS_MAX
+    while start < len(invoices):
+        while size > len(invoices) - start:
+            size //= 2
+        yield invoices[start : start + size]
+        start += size
+
+
+@cache
+def _insert_many(count: int) -> str:
+    return insert_statement("?", count)
+
+
+def _insert(driver: sqlite3.Connection, invoices: Sequence[_Invoice]) -> None:
+    """Insert invoices by one statement; where one of them is wrong, each by its own."""
+    values = [value for each in invoices for value in each.values]
+    last = 0
+    with _Savepoint(driver) as savepoint:
+        last = driver.execute(_insert_many(len(invoices)), values).lastrowid or 0
+    if isinstance(savepoint.error, sqlite3.OperationalError):
+        # The statement is a good one, so this is about the disk: the commit has failed.
+        raise savepoint.error
+    if savepoint.error is None:
+        # The rows of a statement are numbered one after the other: nobody else writes meanwhile.
+        for invoice_id, each in enumerate(invoices, last - len(invoices) + 1):
+            each.result = invoice_id
+    elif len(invoices) == 1:
+        invoices[0].error = savepoint.error
+    else:
+        for each in invoices:
+            _insert(driver, [each])
+
+
+def driver_of(connection: sa.Connection) -> sqlite3.Connection:
+    """Return the driver's connection, for statements that need nothing of SQLAlchemy."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection), "the engine is pysqlite"  # noqa: S101  # for mypy
+    return driver
+
+
+class _Savepoint:
+    """One job's part of a commit: its failure undoes its own work and nobody else's.
+
+    It keeps the error instead of passing it on: that is its caller's, and not the writer's.
+    """
+
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        self.error: Exception | None = None
+        self._driver = driver
+
+    def __enter__(self) -> Self:
+        self._driver.execute("SAVEPOINT job")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if error is not None:
+            if not self._driver.in_transaction:
+                # SQLite itself has rolled back the whole commit (disk full, I/O error).
+                raise sa.exc.DatabaseError("job", None, error) from error
+            self._driver.execute("ROLLBACK TO job")
+        self._driver.execute("RELEASE job")
+        self.error = error if isinstance(error, Exception) else None
+        return self.error is not None

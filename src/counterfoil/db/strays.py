@@ -1,0 +1,74 @@
+"""Strays: transfers in the inbox that only their amount keeps from paying a quote."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from counterfoil.core.matching import Reason
+from counterfoil.db.schema import chain_transaction, inbox, invoice, quote, transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """What came, where, and when."""
+
+    destination_id: int
+    method: str
+    amount_atomic: int
+    arrived_at: int
+
+
+def list_strays(connection: sa.Connection, since: int) -> list[Stray]:
+    """Return the transfers of a wrong amount that came into the inbox after `since`."""
+    statement = (
+        sa.select(
+            transfer.c.destination_id,
+            transfer.c.method,
+            transfer.c.amount_atomic,
+            chain_transaction.c.first_seen_at,
+        )
+        .join(inbox, inbox.c.transfer_id == transfer.c.id)
+        .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
+        .where(
+            inbox.c.created_at > since,
+            inbox.c.reason == Reason.NO_EXACT_AMOUNT.value,
+            chain_transaction.c.gone_at.is_(None),
+        )
+    )
+    return [
+        Stray(row.destination_id, row.method, int(row.amount_atomic), row.first_seen_at)
+        for row in connection.execute(statement)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an invoice asked for, as far as a stray is compared with it."""
+
+    invoice_id: int
+    due_at: int
+    destination_id: int
+    method: str
+    amount_atomic: int
+    created_at: int
+
+
+def list_asked(connection: sa.Connection, invoice_ids: Sequence[int]) -> list[Asked]:
+    """Return what some invoices that have a due date asked for."""
+    statement = (
+        sa.select(quote, invoice.c.due_at)
+        .join(invoice, invoice.c.id == quote.c.invoice_id)
+        .where(quote.c.invoice_id.in_(invoice_ids), invoice.c.due_at.is_not(None))
+    )
+    return [
+        Asked(
+            row.invoice_id,
+            row.due_at,
+            row.destination_id,
+            row.method,
+            int(row.amount_atomic),
+            row.created_at,
+        )
+        for row in connection.execute(statement)
+    ]

@@ -1,0 +1,84 @@
+"""Wrong amounts on a shared address: what may be meant for an invoice keeps it from expiring."""
+
+from typing import Any
+
+import pytest
+
+from counterfoil.core.invoice import EventType, Status
+from counterfoil.core.matching import LIKELY_WAIT_MS
+from counterfoil.services import upkeep
+from counterfoil.services.payments import reassess
+from tests.services.shop import MINUTE, SECOND, Shop
+
+WAIT_S = LIKELY_WAIT_MS // SECOND
+
+
+async def pass_due(stall: Shop) -> None:
+    await stall.look(11 * 60)
+    await stall.tick()
+
+
+async def test_an_invoice_waits_a_day_for_a_payer_who_sent_a_wrong_amount(stall: Shop) -> None:
+    await stall.listen(EventType.INBOX, EventType.EXPIRED)
+    due_at = stall.clock.now() + 10 * MINUTE
+    meant = await stall.invoice("250.00", due_at=due_at)
+    other = await stall.invoice("100.00", due_at=due_at)
+    quote = await stall.quote(meant)
+    stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    assert await stall.events() == ["inbox_received"]
+    await pass_due(stall)
+    assert await stall.status(other) is Status.EXPIRED
+    # Nor does it expire when something else makes it be looked at.
+    now = stall.clock.now()
+    await stall.store.write(lambda c: reassess(c, stall.context, meant.id, now))
+    assert await stall.status(meant) is Status.UNPAID
+    await stall.look(WAIT_S - 12 * 60)
+    await stall.tick()
+    assert await stall.status(meant) is Status.UNPAID
+    await stall.look(2 * 60)
+    await stall.tick()
+    assert await stall.status(meant) is Status.EXPIRED
+    assert await stall.events(meant) == ["invoice_expired"]
+
+
+async def test_a_waiting_invoice_is_not_assessed_every_second(
+    stall: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoice = await stall.invoice("250.00", due_at=stall.clock.now() + 10 * MINUTE)
+    quote = await stall.quote(invoice)
+    stall.chain.pay(quote.address, quote.amount_atomic - 1)
+    await stall.look()
+
+    def never(*_: Any) -> bool:
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upkeep, "reassess", never)
+        await pass_due(stall)
+    stall.chain.pay(quote.address, quote.amount_atomic)
+    await stall.look()
+    assert await stall.status(invoice) is Status.CONFIRMING
+
+
+@pytest.mark.parametrize("why", ["other amount", "before the quote", "after the end", "gone"])
+async def test_what_was_hardly_meant_for_an_invoice_holds_nothing_up(stall: Shop, why: str) -> None:
+    first = await stall.quote(await stall.invoice("250.00"))
+    address, amount = first.address, first.amount_atomic - 1
+    if why == "before the quote":
+        stall.chain.pay(address, amount)
+        await stall.look()
+    invoice = await stall.invoice("250.00", due_at=stall.clock.now() + 10 * MINUTE)
+    if why == "other amount":
+        stall.chain.pay(address, amount * 94 // 100)
+    elif why == "gone":
+        stray = stall.chain.pay(address, amount)
+        await stall.look()
+        stall.chain.broadcast(("w1elsewhere", 1), spends=stray.spends)
+    elif why == "after the end":
+        await stall.look(10 * 60)
+        stall.chain.pay(address, amount)
+    await stall.look()
+    assert await stall.inbox() == ["no_exact_amount"]
+    await pass_due(stall)
+    assert await stall.status(invoice) is Status.EXPIRED
