@@ -1,10 +1,12 @@
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.house import ROOT
+from tests.nodes.bitcoin_kernel.node import KernelNode
 from tests.nodes.litecoind import Litecoind
 from tests.nodes.shop import Shop, open_shop
 
@@ -42,6 +44,16 @@ def mweb_litecoind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Litecoi
     """A node of its own whose extension block MWEB begins at height 432."""
     folder = tmp_path_factory.mktemp("mweb")
     node = Litecoind(node_program("litecoind"), folder, has_mweb=True)
+    yield node
+    node.stop()
+
+
+@pytest.fixture(scope="session")
+def bitcoin_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelNode]:
+    """A Bitcoin node with coin that all tests of a session share, as they share the litecoind."""
+    if find_spec("pbk") is None:
+        pytest.skip("py-bitcoinkernel has no wheel for this Python on this machine")
+    node = KernelNode(tmp_path_factory.mktemp("bitcoin"))
     yield node
     node.stop()
 

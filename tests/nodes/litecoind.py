@@ -1,4 +1,4 @@
-"""A real litecoind on regtest, in a folder and on a port of its own."""
+"""A real litecoind on regtest, in a folder and on a port of its own; what all nodes are, `Node`."""
 
 import base64
 import json
@@ -7,6 +7,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from decimal import Decimal
 from http import HTTPStatus
 from pathlib import Path
@@ -27,26 +29,37 @@ class RpcFaultError(Exception):
     """The node refused a call; the message is its own."""
 
 
-class Litecoind:
-    """A node that this process started; times and amounts are real.
+class Node(ABC):
+    """A node that this process started, which has coin to pay with; times and amounts are real."""
 
-    It has a wallet with coin, unless without `has_coin` it is to be given the blocks of another.
-
-    MWEB is switched off unless `has_mweb`: with it, regtest needs a peg-in to get past block 431.
-    """
-
-    def __init__(
-        self, program: Path, folder: Path, *, has_mweb: bool = False, has_coin: bool = True
-    ) -> None:
-        self.program = program
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.has_mweb = has_mweb
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-        if has_coin:
-            self.rpc("createwallet", WALLET)
-            self.mine(FIRST_BLOCKS)
+
+    @abstractmethod
+    def command(self) -> Sequence[str | Path]:
+        """Return how the node is started on `port`."""
+
+    @abstractmethod
+    def new_address(self, kind: str = "bech32") -> str:
+        """Return an address of the node's own coin that nobody was told of."""
+
+    @abstractmethod
+    def send(self, address: str, amount: Decimal, *, is_replaceable: bool = False) -> str:
+        """Pay an amount of coins and return the txid."""
+
+    @abstractmethod
+    def bump(self, txid: str) -> str:
+        """Replace a transaction by one that pays more fee, and return its txid."""
+
+    @abstractmethod
+    def branch(self, parent: str, count: int, *transactions: str) -> list[str]:
+        """Mine a branch after a block; signed transactions are in its first block, no others."""
+
+    def mine(self, count: int) -> list[str]:
+        """Mine blocks to the node's own wallet and return their hashes."""
+        return [str(each) for each in self.rpc("generatetoaddress", count, self.new_address())]
 
     @property
     def url(self) -> str:
@@ -56,26 +69,9 @@ class Litecoind:
     def start(self, port: int | None = None) -> None:
         """Start the node and return when it answers, on a new port if none is given."""
         self.port = port or free_port()
-        flags = [
-            "-regtest",
-            f"-datadir={self.folder}",
-            "-server",
-            "-listen=0",
-            "-dnsseed=0",
-            "-fallbackfee=0.0002",
-            "-rpcbind=127.0.0.1",
-            "-rpcallowip=127.0.0.1",
-            f"-rpcport={self.port}",
-            f"-rpcuser={USER}",
-            f"-rpcpassword={PASSWORD}",
-            "-txindex=1",
-            "-mempoolreplacement=1",
-        ]
-        if not self.has_mweb:
-            flags.append("-vbparams=mweb:0:0")
         with (self.folder / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [self.program, *flags], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
         self.wait_until_ready(self.process)
 
@@ -92,7 +88,7 @@ class Litecoind:
             else:
                 return
         self.stop()
-        raise RuntimeError(f"litecoind did not start: {self.last_words()}")
+        raise RuntimeError(f"the node did not start: {self.last_words()}")
 
     def last_words(self) -> str:
         """Return the end of what the node printed."""
@@ -114,7 +110,6 @@ class Litecoind:
         """Stop the node and start it again on the same chain; its address changes."""
         self.stop()
         self.start()
-        self.rpc("loadwallet", WALLET)
 
     def rpc(self, method: str, *params: Any) -> Any:
         """Return the result of a call; raises RpcFaultError with the node's words."""
@@ -136,13 +131,53 @@ class Litecoind:
             raise RpcFaultError(answer["error"]["message"])
         return answer["result"]
 
+
+class Litecoind(Node):
+    """A litecoind with a wallet that has coin, unless without `has_coin` it is given other blocks.
+
+    MWEB is switched off unless `has_mweb`: with it, regtest needs a peg-in to get past block 431.
+    """
+
+    def __init__(
+        self, program: Path, folder: Path, *, has_mweb: bool = False, has_coin: bool = True
+    ) -> None:
+        super().__init__(folder)
+        self.program = program
+        self.has_mweb = has_mweb
+        self.start()
+        if has_coin:
+            self.rpc("createwallet", WALLET)
+            self.mine(FIRST_BLOCKS)
+
+    def command(self) -> Sequence[str | Path]:
+        """Return how the node is started on `port`."""
+        flags = [
+            "-regtest",
+            f"-datadir={self.folder}",
+            "-server",
+            "-listen=0",
+            "-dnsseed=0",
+            "-fallbackfee=0.0002",
+            "-rpcbind=127.0.0.1",
+            "-rpcallowip=127.0.0.1",
+            f"-rpcport={self.port}",
+            f"-rpcuser={USER}",
+            f"-rpcpassword={PASSWORD}",
+            "-txindex=1",
+            "-mempoolreplacement=1",
+        ]
+        if not self.has_mweb:
+            flags.append("-vbparams=mweb:0:0")
+        return [self.program, *flags]
+
+    def restart(self) -> None:
+        """Stop the node and start it again on the same chain; its address changes."""
+        super().restart()
+        self.rpc("loadwallet", WALLET)
+
     def new_address(self, kind: str = "bech32") -> str:
         """Return an address of the node's own wallet: bech32, p2sh-segwit, legacy or mweb."""
         return str(self.rpc("getnewaddress", "", kind))
-
-    def mine(self, count: int) -> list[str]:
-        """Mine blocks to the node's own wallet and return their hashes."""
-        return [str(each) for each in self.rpc("generatetoaddress", count, self.new_address())]
 
     def send(self, address: str, amount: Decimal, *, is_replaceable: bool = False) -> str:
         """Pay an amount of coins and return the txid."""
@@ -190,6 +225,21 @@ class Litecoind:
         for _ in range(length):
             self.mine_only()
         return branch
+
+    def bump(self, txid: str) -> str:
+        """Replace a transaction by one that pays more fee, and return its txid."""
+        return str(self.rpc("bumpfee", txid)["txid"])
+
+    def branch(self, parent: str, count: int, *transactions: str) -> list[str]:
+        """Mine a branch after a block; signed transactions are in its first block, no others."""
+        height = self.rpc("getblockheader", parent)["height"]
+        first = self.rpc("getblockhash", height + 1)
+        self.invalidate(first)
+        chosen = [transactions] + [()] * (count - 1)
+        miner = self.new_address()
+        hashes = [str(self.rpc("generateblock", miner, each)["hash"]) for each in chosen]
+        self.reconsider(first)
+        return hashes
 
     def invalidate(self, block_hash: str) -> None:
         """Make the node give up a block and all that follow it."""
