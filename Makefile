@@ -108,8 +108,9 @@ sim: setup ## Run seeded worlds: SEEDS=200 FROM=0
 	$(BIN)/python -m tests.sim --seeds $(SEEDS) --from $(FROM)
 
 .PHONY: bench
-bench: setup ## Measure, and print the ratios
-	$(BIN)/python -m bench
+bench: setup ## Measure, and print the ratios: ARGS="--passes 1 --disk model"
+	$(BIN)/uv --system-certs sync --frozen --quiet --group bench
+	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: mutation
 mutation: setup ## Plant mistakes in core and see that its tests find them

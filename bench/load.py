@@ -1,6 +1,7 @@
 """A load of HTTP/1.1 requests on kept connections, each sent when the one before was answered."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from typing import cast
@@ -19,8 +20,11 @@ class Load:
 class _Client(asyncio.Protocol):
     """One connection; the answers it counts must have a length and the status 200."""
 
-    def __init__(self, request: bytes, until: float, times: list[float]) -> None:
+    def __init__(
+        self, request: bytes, until: float, answers_max: float, times: list[float]
+    ) -> None:
         self.request = request
+        self.answers_max = answers_max
         self.until = until
         self.times = times
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -52,7 +56,7 @@ class _Client(asyncio.Protocol):
         now = time.perf_counter()
         self.times.append(now - self.sent_at)
         self.buffer = b""
-        if now < self.until:
+        if now < self.until and len(self.times) < self.answers_max:
             self._send()
         else:
             self._end(None)
@@ -71,14 +75,16 @@ class _Client(asyncio.Protocol):
             self.done.set_exception(error)
 
 
-async def run(port: int, request: bytes, clients: int, seconds: float) -> Load:
-    """Load a server on this machine with so many clients for so long."""
+async def run(
+    port: int, request: bytes, clients: int, seconds: float, answers_max: float = math.inf
+) -> Load:
+    """Load a server on this machine with so many clients for so long, or until so many answers."""
     loop = asyncio.get_running_loop()
     times: list[float] = []
     began = time.perf_counter()
     connections = [
         await loop.create_connection(
-            lambda: _Client(request, began + seconds, times), "127.0.0.1", port
+            lambda: _Client(request, began + seconds, answers_max, times), "127.0.0.1", port
         )
         for _ in range(clients)
     ]

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,16 @@ _SETTINGS = {
 class PostgresServer:
     """One server; every test takes a database of its own on it."""
 
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="counterfoil-postgres-"))
+    def __init__(
+        self,
+        parent: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take where its files go, and settings and variables besides the usual ones."""
+        self._folder = Path(tempfile.mkdtemp(prefix="counterfoil-postgres-", dir=parent))
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._environment = {**os.environ, **(environment or {})}
         self._identity = _other_than_root()
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
@@ -69,12 +78,13 @@ class PostgresServer:
             **self._identity,
         )
         self._port = _free_port()
-        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         server = (binaries / "postgres", "-D", cluster, "-p", str(self._port), *settings)
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "sh", *map(str, server)],
             cwd=self._folder,
             stdin=subprocess.PIPE,
+            env=self._environment,
             **self._identity,
         )
         served = asyncio.run(self._served())
@@ -87,6 +97,12 @@ class PostgresServer:
             self._process.stdin.close()
             self._process.wait()
         shutil.rmtree(self._folder)
+
+    @property
+    def pid(self) -> int:
+        """The process that all others of the server descend from."""
+        assert self._process is not None, "the server is not started"
+        return self._process.pid
 
     def url(self, database: str) -> str:
         """Return the URL of a database."""

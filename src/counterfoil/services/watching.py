@@ -108,7 +108,8 @@ class Watch:
                 return
             for invoice_id in due:
                 await self._write(lambda c, i=invoice_id: self._reassess(c, i, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
-            self.context.store.wake("outbox")
+                # What the first of many has to tell goes out while the others are assessed.
+                self.context.store.wake("outbox")
             self.context.store.wake("pages")
 
     def _reassess(self, connection: Connection, invoice_id: int, now: int) -> None:
