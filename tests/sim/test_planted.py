@@ -14,11 +14,11 @@ Plant = Callable[[], AbstractContextManager[None]]
 
 # Each fault with a seed whose world it breaks; how they were found: run seeds until one does.
 PLANTED: list[tuple[Plant, int]] = [
-    (faults.cursor_moved_before_commit, 8),
+    (faults.cursor_moved_before_commit, 58),
     (faults.matched_by_txid, 1),
     (faults.event_written_after_commit, 11),
     (faults.height_only_cursor, 0),
-    (faults.retry_dropped_at_restart, 11),
+    (faults.retry_dropped_at_restart, 75),
     (faults.final_for_ever, 0),
 ]
 
