@@ -14,7 +14,7 @@ import httpx2
 from tests.nodes.litecoind import free_port
 
 COMMAND = Path(sys.executable).with_name("counterfoil")
-START_LIMIT_S = 30.0
+START_LIMIT_S = 90.0
 
 
 class Served:
@@ -85,6 +85,18 @@ class Served:
         """Return what the server processes wrote."""
         return (self.folder / "serve.log").read_text(errors="replace")
 
+    def last_words(self) -> str:
+        """Return the end of what they wrote, without the requests that were answered."""
+        lines = [line for line in self.log().splitlines() if '"event":"request"' not in line]
+        return "\n".join(lines[-20:])
+
+    def kill(self) -> None:
+        """End the server processes as a power cut would."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.processes.clear()
+
     def stop(self) -> None:
         """End every server process as an operator would."""
         for process in self.processes:
@@ -114,7 +126,9 @@ class Served:
         )
 
 
-def wait_until_chain_is_read(served: Served, height: int, limit_s: float = 15.0) -> None:
+def wait_until_chain_is_read(
+    served: Served, height: int, limit_s: float = 15.0, name: str = "litecoin"
+) -> None:
     """Return when the server has read a chain up to a height and says that it is ready."""
     deadline = time.monotonic() + limit_s
     body: dict[str, Any] = {}
@@ -122,7 +136,7 @@ def wait_until_chain_is_read(served: Served, height: int, limit_s: float = 15.0)
         answer = httpx2.get(f"{served.url}/readyz", trust_env=False)
         body = answer.json()
         chains = {chain["name"]: chain for chain in body["chains"]}
-        if answer.status_code == 200 and (chains["litecoin"]["height"] or 0) >= height:
+        if answer.status_code == 200 and (chains[name]["height"] or 0) >= height:
             return
         time.sleep(0.1)
     raise AssertionError(f"not ready: {body}")

@@ -1,5 +1,6 @@
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 
 from counterfoil.core.errors import SettingsError, UnavailableError
 from counterfoil.core.ports import Mode
+from counterfoil.db import postgres as postgres_module
 from counterfoil.db.engine import Bell
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import invoice, lease
@@ -264,6 +266,42 @@ async def test_a_mistake_in_a_statement_is_not_run_again(postgres: Postgres) -> 
     with pytest.raises(sa.exc.ProgrammingError):
         await postgres.write(mistake)
     assert len(runs) == 1
+
+
+async def test_a_process_that_stands_still_lets_go_of_its_locks(
+    postgres: Postgres, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_module, "_STANDSTILL_MS", 200)
+    await postgres.write(partial(add_lease, name="a"))
+    is_locked = threading.Event()
+    may_go_on = threading.Event()
+
+    def stand_still(connection: sa.Connection) -> None:
+        lock(connection, "a")
+        is_locked.set()
+        may_go_on.wait(WAIT_S * 2)
+        add_lease(connection, "too late")
+
+    async def another_process() -> None:
+        store = Postgres(postgres_url)
+        await store.start()
+        try:
+            with pytest.raises(UnavailableError):
+                await store.write(stand_still)
+            # It goes on as if nothing had been.
+            await store.write(partial(add_lease, name="later"))
+        finally:
+            await store.close()
+
+    frozen = asyncio.create_task(asyncio.to_thread(asyncio.run, another_process()))
+    try:
+        assert await asyncio.to_thread(is_locked.wait, WAIT_S)
+        async with asyncio.timeout(WAIT_S):
+            await postgres.write(partial(lock, name="a"))
+    finally:
+        may_go_on.set()
+        await frozen
+    assert await postgres.read(lease_names) == {"a", "later"}
 
 
 # --- hints between processes ------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from tests.house import ROOT
 from tests.nodes.bitcoin_kernel.node import KernelNode
 from tests.nodes.litecoind import Litecoind
+from tests.nodes.shop import Shop, open_shop
 
 UNAVAILABLE = 3
 
@@ -29,6 +30,13 @@ def litecoind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Litecoind]:
     node = Litecoind(node_program("litecoind"), tmp_path_factory.mktemp("litecoind"))
     yield node
     node.stop()
+
+
+@pytest.fixture(scope="module")
+def shop(litecoind: Litecoind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop that the tests of a file share: each makes the orders it needs."""
+    with open_shop(litecoind, tmp_path_factory.mktemp("shop")) as shop:
+        yield shop
 
 
 @pytest.fixture(scope="session")

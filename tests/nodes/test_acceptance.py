@@ -5,9 +5,6 @@ each event once; then a reorg takes the payment away, which is told. On SQLite a
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import json
 import re
 import time
@@ -18,13 +15,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from embit import bip32
-from embit.networks import NETWORKS
-from standardwebhooks import Webhook
 
 from counterfoil.db.vault import make_key
 from tests.channels.receivers import Receiver
 from tests.nodes.litecoind import Litecoind
+from tests.nodes.shop import LTC, make_xpub, open_page, verify
 from tests.served import Served, wait_until_chain_is_read
 
 pytestmark = pytest.mark.node
@@ -32,24 +27,11 @@ pytestmark = pytest.mark.node
 LIMIT_S = 3.0
 
 
-def make_xpub(seed: str) -> str:
-    """Return the account key of a wallet that nobody has."""
-    root = bip32.HDKey.from_seed(hashlib.sha512(seed.encode()).digest())
-    account = root.derive("m/84h/1h/0h").to_public()
-    text: str = account.to_base58(version=NETWORKS["regtest"]["zpub"])
-    return text
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def served(
     request: pytest.FixtureRequest, tmp_path: Path, litecoind: Litecoind
 ) -> Iterator[Served]:
-    settings = {
-        "CHAINS__LITECOIN__RPC": litecoind.url,
-        "CHAINS__LITECOIN__NETWORK": "regtest",
-        "CHAINS__LITECOIN__CONFIRMATIONS": "2",
-        "RATES__FIXED__LTC_USD": "80",
-    }
+    settings = LTC.settings(litecoind)
     if request.param == "postgres":
         settings["DATABASE"] = request.getfixturevalue("empty_postgres_url")
         settings["SECRET_KEY"] = make_key()
@@ -76,15 +58,6 @@ def _order(served: Served, key: str, amount: str = "25.00") -> dict[str, Any]:
     return made
 
 
-def _read_page(pay_url: str) -> tuple[str, Decimal]:
-    """Return the address and the amount that the pay page asks for, out of its payment link."""
-    page = httpx2.get(pay_url, trust_env=False)
-    assert page.status_code == 200
-    found = re.search(r'href="litecoin:([a-z0-9]+)\?amount=([0-9.]+)"', page.text)
-    assert found, page.text
-    return found[1], Decimal(found[2])
-
-
 async def _events(receiver: Receiver, count: int, limit_s: float = 10.0) -> list[dict[str, Any]]:
     """Return the bodies that have come, once there are so many."""
     for _ in range(round(limit_s / 0.05)):
@@ -92,14 +65,6 @@ async def _events(receiver: Receiver, count: int, limit_s: float = 10.0) -> list
             break
         await asyncio.sleep(0.05)
     return [json.loads(request.body) for request in receiver.requests]
-
-
-def _verify(receiver: Receiver, secret: str) -> None:
-    """Check both signatures of everything that was received."""
-    for headers, body in receiver.requests:
-        mac = hmac.new(secret.encode(), body, hashlib.sha512).hexdigest()
-        assert hmac.compare_digest(headers["signature"], mac)
-        Webhook(base64.b64decode(secret.removeprefix("whsec_"))).verify(body, headers)
 
 
 async def test_the_whole_path(served: Served, litecoind: Litecoind, receiver: Receiver) -> None:
@@ -115,7 +80,7 @@ async def test_the_whole_path(served: Served, litecoind: Litecoind, receiver: Re
     await run(wait_until_chain_is_read, served, litecoind.rpc("getblockcount"))
 
     made = await run(_order, served, key)
-    address, amount = await run(_read_page, made["pay_url"])
+    address, amount = (await run(open_page, made["pay_url"])).asked
     assert address == shown[0], "the page shows the first address that the command showed"
     assert amount == Decimal("0.3125")
 
@@ -150,7 +115,7 @@ async def test_the_whole_path(served: Served, litecoind: Litecoind, receiver: Re
     assert told[-1]["exception"] == "reversed"
     await asyncio.sleep(1.5)
     assert len(receiver.requests) == len(told), "each event comes once"
-    _verify(receiver, secret)
+    verify(receiver, secret)
 
 
 def _status(served: Served, key: str, invoice_id: int) -> str:
@@ -161,30 +126,9 @@ def _status(served: Served, key: str, invoice_id: int) -> str:
 
 def _take_away(litecoind: Litecoind, txid: str) -> None:
     """Reorganise the chain so that a transaction's coins are spent elsewhere in a longer branch."""
-    transaction = litecoind.rpc("getrawtransaction", txid, 1)
-    spent = [{"txid": i["txid"], "vout": i["vout"]} for i in transaction["vin"]]
-    value = sum(
-        (litecoind.rpc("getrawtransaction", i["txid"], 1)["vout"][i["vout"]]["value"])
-        for i in spent
-    )
-    tip = litecoind.rpc("getblockcount")
-    first = next(
-        height
-        for height in range(tip, 0, -1)
-        if txid in litecoind.rpc("getblock", litecoind.rpc("getblockhash", height))["tx"]
-    )
-    elsewhere = litecoind.new_address()
-    rival = litecoind.rpc(
-        "createrawtransaction", spent, {elsewhere: str(Decimal(value) - Decimal("0.001"))}
-    )
-    litecoind.rpc("invalidateblock", litecoind.rpc("getblockhash", first))
-    signed = litecoind.rpc("signrawtransactionwithwallet", rival)
-    miner = litecoind.new_address()
-    # The payment is back in the mempool, so the rival goes into a block directly.
-    for _ in range(tip - first + 2):
-        chosen = [signed["hex"]] if signed["hex"] else []
-        litecoind.rpc("generateblock", miner, chosen)
-        signed["hex"] = ""
+    block = litecoind.rpc("getrawtransaction", txid, 1)["blockhash"]
+    rival = litecoind.rival(txid, litecoind.new_address(), Decimal("0.3125"))
+    litecoind.replace_blocks(block, rival)
 
 
 def _wait_until_told(served: Served) -> str:
@@ -206,7 +150,7 @@ async def test_a_node_that_is_away(served: Served, litecoind: Litecoind) -> None
     key = await run(served.last_line, "key", "create", "--scope", "automate")
     await run(wait_until_chain_is_read, served, litecoind.rpc("getblockcount"))
     made = await run(_order, served, key)
-    address, amount = await run(_read_page, made["pay_url"])
+    address, amount = (await run(open_page, made["pay_url"])).asked
     await run(litecoind.send, address, amount)
     await run(served.wait_for_status, key, made["id"], "Confirming", LIMIT_S)
     port = litecoind.port

@@ -17,7 +17,8 @@ import pytest
 from counterfoil.db.vault import make_key
 from tests.channels.receivers import Receiver
 from tests.nodes.litecoind import Litecoind
-from tests.nodes.test_acceptance import _order, _read_page, make_xpub
+from tests.nodes.shop import make_xpub, open_page
+from tests.nodes.test_acceptance import _order
 from tests.postgres_server import PostgresServer
 from tests.served import Served, wait_until_chain_is_read
 
@@ -105,8 +106,8 @@ def _set_up(lost: Served, litecoind: Litecoind, url: str) -> str:
 def _until_the_loss(lost: Served, litecoind: Litecoind, key: str, backup: Path) -> dict[str, Any]:
     """Work, back up while orders come in, go on working, and die."""
     paid, known = _order(lost, key), _order(lost, key)
-    address, amount = _read_page(known["pay_url"])
-    litecoind.send(*_read_page(paid["pay_url"]))
+    address, amount = open_page(known["pay_url"]).asked
+    litecoind.send(*open_page(paid["pay_url"]).asked)
     litecoind.mine(2)
     lost.wait_for_status(key, paid["id"], "Paid", 10)
     stopped, orders = threading.Event(), []
@@ -124,7 +125,7 @@ def _until_the_loss(lost: Served, litecoind: Litecoind, key: str, backup: Path) 
         ordering.join()
     assert "The secret key is not in it" in said
     made = _order(lost, key)
-    unknown = (made, *_read_page(made["pay_url"]))
+    unknown = (made, *open_page(made["pay_url"]).asked)
     litecoind.send(*unknown[1:])
     litecoind.mine(2)
     lost.wait_for_status(key, made["id"], "Paid", 10)
@@ -165,7 +166,7 @@ def _after_the_restore(
     known = [before["paid"], before["known"], *before["orders"]]
     assert fresh["id"] > 1_000_000_000
     assert fresh["share_token"] not in {each["share_token"] for each in known}
-    address, amount = _read_page(fresh["pay_url"])
+    address, amount = open_page(fresh["pay_url"]).asked
     assert address != lost_address
     litecoind.send(address, amount)
     litecoind.mine(2)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.nodes.conftest import node_program
 from tests.nodes.litecoind import Litecoind
-from tests.nodes.test_acceptance import make_xpub
+from tests.nodes.shop import make_xpub
 from tests.served import Served, wait_until_chain_is_read
 
 pytestmark = pytest.mark.node

@@ -214,7 +214,7 @@ async def test_a_node_in_trouble_is_told_and_changes_nothing(shop: Shop, fault: 
 
 async def test_a_node_on_another_chain_is_refused(database: Database, clock: FakeClock) -> None:
     chain = WorldChain(configured_genesis="the first block of the chain that was meant")
-    shop = await open_shop(database, clock, chain=chain)
+    shop = await open_shop(database, clock, wallet=None, chain=chain)
     (state,) = await list_states(shop.context)
     assert state.trouble is not None
     assert "another chain" in state.trouble

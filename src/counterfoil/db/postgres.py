@@ -33,6 +33,10 @@ _RETRYABLE = {"40001", "40P01"}
 # the transaction, the server's means, and its operators.
 _NOT_NOW = {"08", "28", "3D", "40", "53", "57"}
 _RECONNECT_AFTER_S = 1.0
+# A process that stands still inside a transaction (paused with its machine, or cut off) loses it
+# after this: else its row locks would keep everybody waiting for as long as it does. Shorter than a
+# lease, so that whoever takes over from it can.
+_STANDSTILL_MS = 10_000
 
 
 class Postgres:
@@ -61,7 +65,8 @@ class Postgres:
         self._closing = asyncio.Event()
 
     async def _connect(self) -> asyncpg.Connection:
-        return await asyncpg.connect(self._dsn)
+        settings = {"idle_in_transaction_session_timeout": str(_STANDSTILL_MS)}
+        return await asyncpg.connect(self._dsn, server_settings=settings)
 
     async def start(self) -> None:
         """Connect; refuse a server that acknowledges before it has written."""
