@@ -69,7 +69,8 @@ def test_invoices_on_both_kinds_of_script_are_paid_and_reorged(
     segwit = shop.first_addresses[0]
     assert segwit.startswith("bcrt1q")
     orders = [order_at(shop, segwit)]
-    shop.served.run("wallet", "remove", "1")
+    [wallet] = shop.get("/api/wallets")["wallets"]
+    shop.served.run("wallet", "remove", str(wallet["id"]))
     taproot, *_ = shop.add_wallet("--descriptor", make_descriptor(str(shop.served.folder)))
     assert taproot.startswith("bcrt1p")
     orders.append(order_at(shop, taproot))
