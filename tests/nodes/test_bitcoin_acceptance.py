@@ -13,7 +13,6 @@ import pytest
 from embit import bip32
 from embit.networks import NETWORKS
 
-from counterfoil.db.vault import make_key
 from tests.nodes.bitcoin_kernel.node import KernelNode
 from tests.nodes.shop import BTC, Order, Shop, receiving
 from tests.served import Served
@@ -33,18 +32,12 @@ def make_descriptor(seed: str) -> str:
     return f"tr({account.to_base58(version=NETWORKS['regtest']['xpub'])}/0/*)"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def shop(
-    request: pytest.FixtureRequest, tmp_path: Path, bitcoin_kernel: KernelNode
-) -> Iterator[Shop]:
-    settings = BTC.settings(bitcoin_kernel)
-    if request.param == "postgres":
-        settings["DATABASE"] = request.getfixturevalue("empty_postgres_url")
-        settings["SECRET_KEY"] = make_key()
-    served = Served(tmp_path, settings)
+@pytest.fixture
+def shop(storage: dict[str, str], tmp_path: Path, bitcoin_kernel: KernelNode) -> Iterator[Shop]:
+    served = Served(tmp_path, BTC.settings(bitcoin_kernel) | storage)
     with receiving() as receiver:
         try:
-            if request.param == "postgres":
+            if storage:
                 served.run("migrate")
             served.start()
             shop = Shop(served, bitcoin_kernel, receiver, BTC)

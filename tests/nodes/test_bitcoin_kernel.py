@@ -4,9 +4,13 @@ import time
 from decimal import Decimal
 
 import pytest
+from embit.bip32 import HDKey
+from embit.networks import NETWORKS
 from embit.script import Witness, address_to_scriptpubkey
 from embit.transaction import Transaction
 
+from counterfoil.chains.bitcoin import bitcoin
+from counterfoil.core.ports import History
 from tests.nodes.bitcoin_kernel.blocks import HEADER_BYTES, make_block, subsidy_sats
 from tests.nodes.bitcoin_kernel.node import FEE_SATS, KernelNode
 from tests.nodes.bitcoin_kernel.wallet import Unspent
@@ -231,3 +235,23 @@ def test_the_scans_find_what_is_there_and_what_was(node: KernelNode) -> None:
     [spent] = node.mine(1)
     assert node.rpc("scantxoutset", "start", wanted)["unspents"] == []
     assert node.rpc("scanblocks", "start", wanted)["relevant_blocks"] == [paid, spent]
+
+
+async def test_a_wallet_was_used_also_where_its_coin_is_gone(node: KernelNode) -> None:
+    account = HDKey.from_seed(bytes(range(32)), version=NETWORKS["regtest"]["xprv"])
+    account = account.derive("m/86h/1h/0h")
+    index = 7
+    address = node.wallet.take(account.derive([0, index]).key, "bech32m")
+    chain = bitcoin("regtest", node.url)
+    wallet = chain.parse_wallet(f"tr({account.to_public().to_base58()}/0/*)")
+    assert chain.derive(wallet, index).address == address
+    told: list[int] = []
+    assert await chain.history(wallet, 0, told.append) == History(0, is_whole=True)
+
+    txid = node.send(address, Decimal(1))
+    node.mine(1)
+    script = address_to_scriptpubkey(address).data
+    node.rpc("sendrawtransaction", spend(node, Unspent(txid, 0, 10**8, script)))
+    node.mine(1)
+    assert await chain.history(wallet, 0, told.append) == History(index + 1, is_whole=True)
+    await chain.close()
