@@ -126,7 +126,9 @@ class Served:
         )
 
 
-def wait_until_chain_is_read(served: Served, height: int, limit_s: float = 15.0) -> None:
+def wait_until_chain_is_read(
+    served: Served, height: int, limit_s: float = 15.0, name: str = "litecoin"
+) -> None:
     """Return when the server has read a chain up to a height and says that it is ready."""
     deadline = time.monotonic() + limit_s
     body: dict[str, Any] = {}
@@ -134,7 +136,7 @@ def wait_until_chain_is_read(served: Served, height: int, limit_s: float = 15.0)
         answer = httpx2.get(f"{served.url}/readyz", trust_env=False)
         body = answer.json()
         chains = {chain["name"]: chain for chain in body["chains"]}
-        if answer.status_code == 200 and (chains["litecoin"]["height"] or 0) >= height:
+        if answer.status_code == 200 and (chains[name]["height"] or 0) >= height:
             return
         time.sleep(0.1)
     raise AssertionError(f"not ready: {body}")

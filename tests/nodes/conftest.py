@@ -5,12 +5,24 @@ from pathlib import Path
 
 import pytest
 
+from counterfoil.db.vault import make_key
 from tests.house import ROOT
 from tests.nodes.bitcoin_kernel.node import KernelNode
 from tests.nodes.litecoind import Litecoind
 from tests.nodes.shop import Shop, open_shop
 
 UNAVAILABLE = 3
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def storage(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings of an empty database: a server's test runs once on each kind.
+
+    A PostgreSQL database is the operator's own, who has to `migrate` it; for SQLite there are none.
+    """
+    if request.param == "sqlite":
+        return {}
+    return {"DATABASE": request.getfixturevalue("empty_postgres_url"), "SECRET_KEY": make_key()}
 
 
 def node_program(name: str) -> Path:

@@ -57,9 +57,30 @@ class Node(ABC):
     def branch(self, parent: str, count: int, *transactions: str) -> list[str]:
         """Mine a branch after a block; signed transactions are in its first block, no others."""
 
+    @abstractmethod
+    def rival(self, txid: str, address: str, amount: Decimal) -> str:
+        """Return a signed transaction that spends the coins of another one, and pays more fee.
+
+        It is not sent. What is left of the coins goes back to the node's wallet.
+        """
+
     def mine(self, count: int) -> list[str]:
         """Mine blocks to the node's own wallet and return their hashes."""
         return [str(each) for each in self.rpc("generatetoaddress", count, self.new_address())]
+
+    def mine_only(self, *transactions: str) -> str:
+        """Mine a block that holds these signed transactions and nothing of the mempool."""
+        block: dict[str, str] = self.rpc("generateblock", self.new_address(), transactions)
+        return block["hash"]
+
+    def replace_blocks(self, first: str, *transactions: str) -> str:
+        """Put a longer branch in place of a block and all on top; return the branch's first block.
+
+        It holds these signed transactions and nothing of the mempool.
+        """
+        block = self.rpc("getblockheader", first)
+        length = block["confirmations"] + 1
+        return self.branch(block["previousblockhash"], length, *transactions)[0]
 
     @property
     def url(self) -> str:
@@ -188,10 +209,18 @@ class Litecoind(Node):
         )
         return str(answer)
 
-    def mine_only(self, *transactions: str) -> str:
-        """Mine a block that holds these signed transactions and nothing of the mempool."""
-        block: dict[str, str] = self.rpc("generateblock", self.new_address(), transactions)
-        return block["hash"]
+    def bump(self, txid: str) -> str:
+        """Replace a transaction by one that pays more fee, and return its txid."""
+        return str(self.rpc("bumpfee", txid)["txid"])
+
+    def branch(self, parent: str, count: int, *transactions: str) -> list[str]:
+        """Mine a branch after a block; signed transactions are in its first block, no others."""
+        height = self.rpc("getblockheader", parent)["height"]
+        first = self.rpc("getblockhash", height + 1)
+        self.invalidate(first)
+        hashes = [self.mine_only(*transactions), *(self.mine_only() for _ in range(count - 1))]
+        self.reconsider(first)
+        return hashes
 
     def rival(self, txid: str, address: str, amount: Decimal) -> str:
         """Return a signed transaction that spends the coins of another one, and pays more fee.
@@ -212,34 +241,6 @@ class Litecoind(Node):
         unsigned = self.rpc("createrawtransaction", spent, paid)
         signed: dict[str, str] = self.rpc("signrawtransactionwithwallet", unsigned, coins)
         return signed["hex"]
-
-    def replace_blocks(self, first: str, *transactions: str) -> str:
-        """Put a longer branch in place of a block and all on top; return the branch's first block.
-
-        It holds these signed transactions and nothing of the mempool.
-        """
-        height = self.rpc("getblockheader", first)["height"]
-        length = self.rpc("getblockcount") - height + 1
-        self.invalidate(first)
-        branch = self.mine_only(*transactions)
-        for _ in range(length):
-            self.mine_only()
-        return branch
-
-    def bump(self, txid: str) -> str:
-        """Replace a transaction by one that pays more fee, and return its txid."""
-        return str(self.rpc("bumpfee", txid)["txid"])
-
-    def branch(self, parent: str, count: int, *transactions: str) -> list[str]:
-        """Mine a branch after a block; signed transactions are in its first block, no others."""
-        height = self.rpc("getblockheader", parent)["height"]
-        first = self.rpc("getblockhash", height + 1)
-        self.invalidate(first)
-        chosen = [transactions] + [()] * (count - 1)
-        miner = self.new_address()
-        hashes = [str(self.rpc("generateblock", miner, each)["hash"]) for each in chosen]
-        self.reconsider(first)
-        return hashes
 
     def invalidate(self, block_hash: str) -> None:
         """Make the node give up a block and all that follow it."""

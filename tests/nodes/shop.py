@@ -27,7 +27,7 @@ from embit.networks import NETWORKS
 from standardwebhooks import Webhook
 
 from tests.channels.receivers import Receiver
-from tests.nodes.litecoind import Litecoind
+from tests.nodes.litecoind import Node
 from tests.served import Served, wait_until_chain_is_read
 
 # How long a change may take to show on a busy machine; how fast it is, test_acceptance.py says.
@@ -37,12 +37,29 @@ POLL_S = 0.1
 SETTLE_S = 2.5
 # Litecoin's regtest, as the library that makes addresses describes networks.
 REGTEST = NETWORKS["regtest"] | {"bech32": "rltc", "p2sh": b"\x3a"}
-# What orders cost: 1 LTC is 80 USD.
-SETTINGS = {
-    "CHAINS__LITECOIN__NETWORK": "regtest",
-    "CHAINS__LITECOIN__CONFIRMATIONS": "2",
-    "RATES__FIXED__LTC_USD": "80",
-}
+
+
+@dataclass(frozen=True)
+class Coin:
+    """A coin that shops take, and how many USD one costs."""
+
+    method: str
+    chain: str
+    price: str
+
+    def settings(self, node: Node) -> dict[str, str]:
+        """Return the settings of a server that reads this node."""
+        chain = f"CHAINS__{self.chain.upper()}"
+        return {
+            f"{chain}__RPC": node.url,
+            f"{chain}__NETWORK": "regtest",
+            f"{chain}__CONFIRMATIONS": "2",
+            f"RATES__FIXED__{self.method}_USD": self.price,
+        }
+
+
+LTC = Coin("LTC", "litecoin", "80")
+BTC = Coin("BTC", "bitcoin", "80000")
 
 
 def make_xpub(seed: str) -> str:
@@ -85,7 +102,7 @@ def open_page(pay_url: str) -> Page:
     html = answer.text
     state = re.search(r'data-state="(\w+)"', html)
     assert state, html
-    link = re.search(r'href="litecoin:(\w+)\?amount=([0-9.]+)"', html)
+    link = re.search(r'href="[a-z]+:(\w+)\?amount=([0-9.]+)"', html)
     text = " ".join(unescape(re.sub(r"<[^>]+>", " ", html[html.index("<main") :])).split())
     address, amount = (link[1], Decimal(link[2])) if link else (None, None)
     return Page(state[1], text, address, amount)
@@ -177,17 +194,22 @@ class Order:
 class Shop:
     """A merchant of one server, with an extended public key and a webhook that hears everything."""
 
-    def __init__(self, served: Served, node: Litecoind, receiver: Receiver) -> None:
+    def __init__(self, served: Served, node: Node, receiver: Receiver, coin: Coin = LTC) -> None:
         self.served = served
+        self.coin = coin
         self.node = node
         self.receiver = receiver
         self.expected: dict[int, list[tuple[str, str]]] = {}
         self.xpub = make_xpub(served.folder.as_posix())
-        added = served.run("wallet", "add", "LTC", "--xpub", self.xpub).stdout
-        self.first_addresses = re.findall(r"rltc1[a-z0-9]+", added)
+        self.first_addresses = self.add_wallet("--xpub", self.xpub)
         self.key = served.last_line("key", "create", "--scope", "automate")
         self.secret = served.last_line("channel", "add", "webhook", receiver.url, "--events", "all")
         self.client = served.client(self.key)
+
+    def add_wallet(self, *wallet: str) -> list[str]:
+        """Receive on a wallet, and return the addresses that are shown to compare."""
+        added = self.served.run("wallet", "add", self.coin.method, *wallet).stdout
+        return re.findall(r"^[a-z]+1[a-z0-9]+$", added, re.MULTILINE)
 
     def order(self, amount: str = "25.00", **fields: str) -> Order:
         """Make an invoice, in USD."""
@@ -224,7 +246,8 @@ class Shop:
 
     def catch_up(self) -> None:
         """Return when the server has read the chain to its tip."""
-        wait_until_chain_is_read(self.served, self.node.rpc("getblockcount"), LIMIT_S)
+        height = self.node.rpc("getblockcount")
+        wait_until_chain_is_read(self.served, height, LIMIT_S, self.coin.chain)
 
     def close(self) -> None:
         """Check that nothing was told but what the tests know of."""
@@ -256,9 +279,9 @@ def receiving() -> Iterator[Receiver]:
 
 
 @contextmanager
-def open_shop(node: Litecoind, folder: Path) -> Iterator[Shop]:
+def open_shop(node: Node, folder: Path) -> Iterator[Shop]:
     """Serve a shop from an empty folder."""
-    served = Served(folder, SETTINGS | {"CHAINS__LITECOIN__RPC": node.url})
+    served = Served(folder, LTC.settings(node))
     with receiving() as receiver:
         try:
             served.start()

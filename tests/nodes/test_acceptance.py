@@ -16,10 +16,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from counterfoil.db.vault import make_key
 from tests.channels.receivers import Receiver
 from tests.nodes.litecoind import Litecoind
-from tests.nodes.shop import SETTINGS, make_xpub, open_page, verify
+from tests.nodes.shop import LTC, make_xpub, open_page, verify
 from tests.served import Served, wait_until_chain_is_read
 
 pytestmark = pytest.mark.node
@@ -27,16 +26,10 @@ pytestmark = pytest.mark.node
 LIMIT_S = 3.0
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def served(
-    request: pytest.FixtureRequest, tmp_path: Path, litecoind: Litecoind
-) -> Iterator[Served]:
-    settings = SETTINGS | {"CHAINS__LITECOIN__RPC": litecoind.url}
-    if request.param == "postgres":
-        settings["DATABASE"] = request.getfixturevalue("empty_postgres_url")
-        settings["SECRET_KEY"] = make_key()
-    served = Served(tmp_path, settings)
-    if request.param == "postgres":
+@pytest.fixture
+def served(storage: dict[str, str], tmp_path: Path, litecoind: Litecoind) -> Iterator[Served]:
+    served = Served(tmp_path, LTC.settings(litecoind) | storage)
+    if storage:
         served.run("migrate")
     served.start()
     yield served

@@ -4,9 +4,13 @@ import time
 from decimal import Decimal
 
 import pytest
+from embit.bip32 import HDKey
+from embit.networks import NETWORKS
 from embit.script import Witness, address_to_scriptpubkey
 from embit.transaction import Transaction
 
+from counterfoil.chains.bitcoin import bitcoin
+from counterfoil.core.ports import History
 from tests.nodes.bitcoin_kernel.blocks import HEADER_BYTES, make_block, subsidy_sats
 from tests.nodes.bitcoin_kernel.node import FEE_SATS, KernelNode
 from tests.nodes.bitcoin_kernel.wallet import Unspent
@@ -47,16 +51,11 @@ def with_a_wrong_signature(text: str) -> str:
     return raw.hex()
 
 
-def mine_only(node: KernelNode, *transactions: str) -> str:
-    """Mine a block with these transactions and no others, and return its hash."""
-    return str(node.rpc("generateblock", node.new_address(), transactions)["hash"])
-
-
 def refused_in_a_block(node: KernelNode, *transactions: str) -> str:
     """Return why the kernel takes no block with these transactions."""
     tip = node.rpc("getbestblockhash")
     with pytest.raises(RpcFaultError) as refusal:
-        mine_only(node, *transactions)
+        node.mine_only(*transactions)
     assert node.rpc("getbestblockhash") == tip
     return str(refusal.value).removeprefix("TestBlockValidity failed: ")
 
@@ -79,7 +78,7 @@ def test_a_signature_must_be_right(node: KernelNode, kind: str) -> None:
     bad = with_a_wrong_signature(good)
     assert refused_in_a_block(node, bad).startswith("block-script-verify-flag-failed")
     assert refused_by_the_mempool(node, bad).startswith("mempool-script-verify-flag-failed")
-    block = mine_only(node, good)
+    block = node.mine_only(good)
     assert len(node.rpc("getblock", block)["tx"]) == 2
 
 
@@ -87,7 +86,7 @@ def test_a_coin_is_spent_once(node: KernelNode) -> None:
     coin = coin_of(node, "bech32")
     first, second = spend(node, coin), spend(node, coin, 10 * FEE_SATS)
     assert refused_in_a_block(node, first, second).startswith(SPENT)
-    mine_only(node, first)
+    node.mine_only(first)
     assert refused_in_a_block(node, second).startswith(SPENT)
     assert refused_by_the_mempool(node, second) == SPENT
     assert refused_by_the_mempool(node, first) == "Transaction outputs already in utxo set"
@@ -172,7 +171,7 @@ def test_a_block_with_a_rival_clears_what_it_makes_void(node: KernelNode) -> Non
     child = node.rpc("sendrawtransaction", spend(node, Unspent(paid, 0, 50_000_000, script)))
     other = node.send(node.new_address(), Decimal(1))
     assert node.rpc("getrawmempool") == [paid, child, other]
-    mine_only(node, spend(node, coin))
+    node.mine_only(spend(node, coin))
     assert node.rpc("getrawmempool") == [other]
     node.mine(1)
 
@@ -194,12 +193,12 @@ def test_too_small_a_fee_is_refused(node: KernelNode) -> None:
 
 def test_a_payment_is_taken_away_and_brought_back(node: KernelNode) -> None:
     txid = node.send(node.new_address("bech32m"), Decimal(1))
-    node.mine(2)
-    was = node.take_away(txid)
+    first, last = node.mine(2)
+    node.replace_blocks(first, node.rival(txid, node.new_address(), Decimal(1)))
     assert node.rpc("getrawmempool") == []
     with pytest.raises(RpcFaultError, match="No such mempool or blockchain transaction"):
         node.rpc("getrawtransaction", txid)
-    node.bring_back(was)
+    node.branch(last, 2)
     verbose = 1
     assert node.rpc("getrawtransaction", txid, verbose)["confirmations"] == 4
     # The rival that paid for a while has no coin to come back with.
@@ -236,3 +235,23 @@ def test_the_scans_find_what_is_there_and_what_was(node: KernelNode) -> None:
     [spent] = node.mine(1)
     assert node.rpc("scantxoutset", "start", wanted)["unspents"] == []
     assert node.rpc("scanblocks", "start", wanted)["relevant_blocks"] == [paid, spent]
+
+
+async def test_a_wallet_was_used_also_where_its_coin_is_gone(node: KernelNode) -> None:
+    account = HDKey.from_seed(bytes(range(32)), version=NETWORKS["regtest"]["xprv"])
+    account = account.derive("m/86h/1h/0h")
+    index = 7
+    address = node.wallet.take(account.derive([0, index]).key, "bech32m")
+    chain = bitcoin("regtest", node.url)
+    wallet = chain.parse_wallet(f"tr({account.to_public().to_base58()}/0/*)")
+    assert chain.derive(wallet, index).address == address
+    told: list[int] = []
+    assert await chain.history(wallet, 0, told.append) == History(0, is_whole=True)
+
+    txid = node.send(address, Decimal(1))
+    node.mine(1)
+    script = address_to_scriptpubkey(address).data
+    node.rpc("sendrawtransaction", spend(node, Unspent(txid, 0, 10**8, script)))
+    node.mine(1)
+    assert await chain.history(wallet, 0, told.append) == History(index + 1, is_whole=True)
+    await chain.close()

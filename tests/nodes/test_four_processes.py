@@ -26,7 +26,7 @@ import pytest
 from counterfoil.db.vault import make_key
 from tests.channels.receivers import Receiver
 from tests.nodes.litecoind import Litecoind
-from tests.nodes.shop import SETTINGS, make_xpub, open_page, receiving, verify
+from tests.nodes.shop import LTC, make_xpub, open_page, receiving, verify
 from tests.postgres_server import PostgresServer
 from tests.served import Served, wait_until_chain_is_read
 
@@ -223,8 +223,7 @@ class Street:
 @pytest.fixture
 def fleet(tmp_path: Path, litecoind: Litecoind, postgres_server: PostgresServer) -> Iterator[Fleet]:
     database = asyncio.run(postgres_server.create())
-    settings = SETTINGS | {
-        "CHAINS__LITECOIN__RPC": litecoind.url,
+    settings = LTC.settings(litecoind) | {
         "DATABASE": postgres_server.url(database),
         "SECRET_KEY": make_key(),
     }

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from embit.transaction import Transaction, TransactionOutput
 
-from tests.nodes.litecoind import RIVAL_FEE, Litecoind
+from tests.nodes.litecoind import RIVAL_FEE, Node
 from tests.nodes.shop import Shop
 
 pytestmark = pytest.mark.node
@@ -14,7 +14,7 @@ ATOMIC = 10**8
 PAID = (("payment_detected", "Confirming"), ("payment_confirmed", "Paid"))
 
 
-def send_twice(node: Litecoind, address: str, first: Decimal, second: Decimal) -> str:
+def send_twice(node: Node, address: str, first: Decimal, second: Decimal) -> str:
     """Pay one address by two outputs of one transaction, which no wallet offers."""
     coin = max(node.rpc("listunspent"), key=lambda each: each["amount"])
     left = coin["amount"] - first - second - RIVAL_FEE

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from tests.nodes.litecoind import Litecoind
 from tests.nodes.shop import Order, Shop
 
 pytestmark = pytest.mark.node
@@ -115,7 +116,9 @@ def paid_deeply(shop: Shop) -> tuple[Order, str, str]:
     return order, txid, block
 
 
-def test_a_deep_reorg_removes_a_payment_and_another_one_brings_it_back(shop: Shop) -> None:
+def test_a_deep_reorg_removes_a_payment_and_another_one_brings_it_back(
+    shop: Shop, litecoind: Litecoind
+) -> None:
     order, txid, block = paid_deeply(shop)
     rival = shop.node.rival(txid, shop.node.new_address(), Decimal("0.3125"))
     branch = shop.node.replace_blocks(block, rival)
@@ -127,8 +130,8 @@ def test_a_deep_reorg_removes_a_payment_and_another_one_brings_it_back(shop: Sho
     order.told(DETECTED, CONFIRMED, *reversal)
 
     # The first branch grows after all, beyond the second one.
-    shop.node.invalidate(branch)
-    shop.node.reconsider(block)
+    litecoind.invalidate(branch)
+    litecoind.reconsider(block)
     shop.node.mine(3)
     order.wait("Paid")
     assert states(order) == {txid: "final"}
@@ -153,9 +156,11 @@ def test_a_deep_reorg_throws_a_payment_back_into_the_mempool(shop: Shop) -> None
     assert ids == [str(order.payments()[0]["id"])] * 5
 
 
-def test_a_deep_reorg_that_keeps_a_payment_is_told_to_nobody(shop: Shop) -> None:
+def test_a_deep_reorg_that_keeps_a_payment_is_told_to_nobody(
+    shop: Shop, litecoind: Litecoind
+) -> None:
     order, txid, block = paid_deeply(shop)
-    shop.node.invalidate(block)
+    litecoind.invalidate(block)
     shop.node.mine(DEEP + 1)
     shop.catch_up()
     order.stays("Paid")

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import pbk
 from embit.transaction import Transaction
 
+from tests.nodes.bitcoin_kernel.decoded import OP_RETURN
+
 MEDIAN_BLOCKS = 11
-OP_RETURN = 0x6A
 # How the kernel's log tells what it thinks of a block; its callbacks say only yes or no.
 CHECKED = re.compile(r"BlockChecked: block hash=[0-9a-f]{64} state=(?P<words>.*)")
 

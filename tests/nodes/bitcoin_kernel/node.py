@@ -82,22 +82,6 @@ class KernelNode(Node):
         coins = [self._output(entry["txid"], entry["vout"]) for entry in self._told(txid)["vin"]]
         return self._signed(coins, address, int(amount * SATS), RIVAL_FEE_SATS)
 
-    def take_away(self, txid: str) -> str:
-        """Make a longer branch, where the coin of a mined payment goes elsewhere.
-
-        Returns the tip that was, for `bring_back`.
-        """
-        tip = str(self.rpc("getbestblockhash"))
-        block = self.rpc("getblockheader", self._told(txid)["blockhash"])
-        rival = self.rival(txid, self.new_address(), Decimal(1))
-        self.branch(block["previousblockhash"], block["confirmations"] + 1, rival)
-        return tip
-
-    def bring_back(self, tip: str) -> None:
-        """Mine on a tip of another branch until that one is longer."""
-        behind = self.rpc("getblockcount") - self.rpc("getblockheader", tip)["height"]
-        self.branch(tip, behind + 1)
-
     def branch(self, parent: str, count: int, *transactions: str) -> list[str]:
         """Mine blocks after any block; the transactions are in the first of them."""
         address = self.new_address()

@@ -45,7 +45,10 @@ class Wallet:
     def new_address(self, kind: str = "bech32") -> str:
         """Return an address that nobody was told of: `bech32` or `bech32m`."""
         secret = hashlib.sha256(f"{self._name} {len(self._keys)}".encode()).digest()
-        key = PrivateKey(secret)
+        return self.take(PrivateKey(secret), kind)
+
+    def take(self, key: PrivateKey, kind: str) -> str:
+        """Make a key the wallet's own, and return its address of a kind."""
         script = SCRIPTS[kind](key)
         self._keys[script.data] = key
         address: str = script.address(NETWORKS["regtest"])
