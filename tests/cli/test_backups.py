@@ -112,9 +112,15 @@ def test_the_backup_of_a_newer_version_is_refused(vacant: Program, backup: Path)
 
 def test_the_backup_of_an_older_version_is_upgraded(vacant: Program, backup: Path) -> None:
     with closing(sqlite3.connect(backup)) as connection:
+        for table in ("quote", "transfer"):
+            connection.execute(f"DROP INDEX ix_{table}_amount")
+            connection.execute(
+                f"CREATE INDEX ix_{table}_destination_id ON {table} (destination_id)"
+            )
+        connection.execute("DROP INDEX ix_inbox_created_at")
         connection.execute("ALTER TABLE chain DROP COLUMN amounts_from_ms")
         connection.execute("DROP INDEX ix_event_at")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.execute("UPDATE alembic_version SET version_num = '0003'")
         connection.commit()
     before = backup.read_bytes()
     vacant("backup", "restore", str(backup))

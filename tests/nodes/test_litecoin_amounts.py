@@ -101,7 +101,7 @@ def test_the_sum_of_odd_parts_is_no_cent_short(shop: Shop) -> None:
     address, _ = order.page().asked
     for part in ("0.33333333", "0.12345678"):
         order.wait_for_payment(shop.node.send(address, Decimal(part)))
-        assert order.stands() == ("Unpaid", "underpaid")
+        order.wait("Unpaid", "underpaid")
     order.pay()
     order.wait("Confirming")
     shop.node.mine(2)

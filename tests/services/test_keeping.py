@@ -50,7 +50,7 @@ def contents(connection: Connection) -> dict[str, list[Any]]:
             statement = statement.where(table.c.id < GAP)
         found[name] = [tuple(row) for row in connection.execute(statement)]
     # Who does what now, and what the sources say now, are no part of what is kept.
-    del found["lease"], found["rate"]
+    del found["lease"], found["rate"], found["rate_source"]
     return found
 
 

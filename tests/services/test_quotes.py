@@ -269,7 +269,7 @@ async def test_many_that_cannot_expire_keep_none_from_expiring(
     due_at = shop.clock.now() + 10 * MINUTE
     blind = [await shop.invoice(due_at=due_at) for _ in range(4)]
     shop.chain.is_away = True
-    orders = [await shop.order(due_at=due_at) for _ in range(3)]
+    orders = [await shop.order(due_at=due_at) for _ in range(7)]
     await shop.look(11 * 60)
     after, pages = 0, 0
     while True:

@@ -433,3 +433,7 @@ simulator_transaction = sa.Table(
     _at("dropped_at", null=True),
     sa.Index(None, "block_height"),
 )
+
+# SQLite would give the id of the last row, once that is deleted, to the next one.
+for _each in metadata.tables.values():
+    _each.dialect_options["sqlite"]["autoincrement"] = "id" in _each.c
