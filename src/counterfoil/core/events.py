@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from counterfoil.core.invoice import MOVES, Assessment, EventType, Notice, Standing, Status
 
@@ -80,9 +81,14 @@ def told(before: Standing, after: Standing) -> frozenset[Notice]:
 
 def iso(at: int) -> str:
     """Return a time in milliseconds as RFC 3339 in UTC with milliseconds."""
+    return f"{_moment(at // 1000)}.{at % 1000:03d}Z"
+
+
+# A busy server writes the same second thousands of times.
+@lru_cache(maxsize=1_024)
+def _moment(at_s: int) -> str:
     # Cut from `isoformat`, which takes a sixth of the time of `strftime`.
-    moment = datetime.fromtimestamp(at // 1000, UTC).isoformat()[:19]
-    return f"{moment}.{at % 1000:03d}Z"
+    return datetime.fromtimestamp(at_s, UTC).isoformat()[:19]
 
 
 Value = str | bool | None | Mapping[str, str | None]
