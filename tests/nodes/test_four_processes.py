@@ -354,4 +354,4 @@ def test_each_process_is_killed_and_one_is_frozen(fleet: Fleet, litecoind: Litec
 
 @pytest.mark.long
 def test_each_process_is_killed_many_times(fleet: Fleet, litecoind: Litecoind) -> None:
-    run_day(fleet, litecoind, rounds=5)
+    run_day(fleet, litecoind, rounds=3)

@@ -41,7 +41,7 @@ def _settings(litecoind: Litecoind) -> dict[str, str]:
     }
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
 async def pair(
     request: pytest.FixtureRequest,
     tmp_path: Path,

@@ -64,6 +64,7 @@ def test_the_lowest_tag_reused_at_expiry_credits_strangers() -> None:
     check(live(0, BUSY))
 
 
+@pytest.mark.long
 def test_where_amounts_are_few_customers_are_turned_away_and_none_is_mistaken() -> None:
     """The figures are those of docs/shared-addresses.md."""
     verdict = live(0, BITCOIN)
