@@ -8,6 +8,7 @@ from counterfoil.core.errors import (
     LimitedError,
     NodeError,
     Problem,
+    UnavailableError,
 )
 
 
@@ -33,6 +34,16 @@ def test_a_limit_says_when_to_come_back() -> None:
     error = LimitedError("rate_limited", "Too many requests.", retry_after_s=30)
     assert (error.retry_after_s, error.field) == (30, None)
     assert (error.code, error.message) == ("rate_limited", "Too many requests.")
+
+
+def test_what_does_not_answer_may_say_when_to_ask_again() -> None:
+    error = UnavailableError("rates_unavailable", "No rate is known.", retry_after_s=30)
+    assert (error.code, error.message, error.retry_after_s) == (
+        "rates_unavailable",
+        "No rate is known.",
+        30,
+    )
+    assert UnavailableError("node_away", "The node is away.").retry_after_s is None
 
 
 @pytest.mark.parametrize(
