@@ -399,8 +399,8 @@ class Store(Protocol):
 
     async def find_invoice(
         self, invoice_id: int, merchant_id: int, mode: Mode
-    ) -> Mapping[str, Any] | None:
-        """Return the row of an invoice at the speed of the driver.
+    ) -> Sequence[Any] | None:
+        """Return the row of an invoice, its columns in their order, at the speed of the driver.
 
         An unknown id is None, and so is one of another merchant or mode.
         """

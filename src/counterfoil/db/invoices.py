@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from counterfoil.core.invoice import Condition, Notice, Standing, Status
 from counterfoil.core.ports import Mode
@@ -51,6 +52,11 @@ INVOICE_ARRAYS = tuple(f"{kind}[]" for kind in _CREATED.values())
 
 # All columns, in the order in which `find_statement` returns them.
 COLUMNS = tuple(column.name for column in invoice.c)
+_MODE, _AMOUNT, _TOLERANCE, _STATUS, _REV, _COINS, _METADATA = (
+    COLUMNS.index(name)
+    for name in ("mode", "fiat_amount", "tolerance", "status", "rev", "coins", "metadata")
+)
+_MODES = {mode.value: mode for mode in Mode}
 
 
 def insert_statement(mark: str, count: int) -> str:
@@ -68,15 +74,17 @@ def find_statement(invoice_id: str, merchant_id: str, mode: str) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Invoice:
-    """An invoice as it is stored."""
+class Invoice(Struct, frozen=True):
+    """An invoice as it is stored: its fields are the columns, in their order.
+
+    A struct, for one is made for every request that reads.
+    """
 
     id: int
     merchant_id: int
     mode: Mode
     share_token: str
-    type: str
+    type: Literal["api", "manual"]
     created_at: int
     updated_at: int
     amount: Decimal
@@ -141,53 +149,31 @@ def insert(connection: sa.Connection, row: Mapping[str, Any]) -> int:
     return invoice_id
 
 
-def from_row(row: Mapping[str, Any] | sa.RowMapping) -> Invoice:
-    """Return a row as a value."""
-    return Invoice(
-        id=row["id"],
-        merchant_id=row["merchant_id"],
-        mode=Mode(row["mode"]),
-        share_token=row["share_token"],
-        type=row["type"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        amount=Decimal(row["fiat_amount"]),
-        currency=row["fiat_currency"],
-        tolerance=Decimal(row["tolerance"]),
-        standing=_standing(
-            row["status"], row["conditions"], row["notices"], row["seen"], row["final"]
-        ),
-        rev=row["rev"],
-        due_at=row["due_at"],
-        paid_at=row["paid_at"],
-        cancelled_at=row["cancelled_at"],
-        marked_at=row["marked_at"],
-        mark_id=row["mark_id"],
-        coin_symbol=row["coin_symbol"],
-        wallet_address=row["wallet_address"],
-        coins=tuple(json.loads(row["coins"])) if row["coins"] else (),
-        memo=row["memo"],
-        client_name=row["client_name"],
-        client_email=row["client_email"],
-        title=row["invoice_title"],
-        message=row["invoice_message"],
-        order_id=row["order_id"],
-        metadata=json.loads(row["metadata"]) if row["metadata"] != "{}" else {},
-        redirect_url=row["redirect_url"],
-    )
+def from_row(row: Sequence[Any]) -> Invoice:
+    """Return a row, all of its columns in the order of `COLUMNS`, as a value."""
+    # By place and not by name: a shop asks for its invoices again and again.
+    values = list(row)
+    values[_MODE] = _MODES[values[_MODE]]
+    values[_AMOUNT] = Decimal(values[_AMOUNT])
+    values[_TOLERANCE] = Decimal(values[_TOLERANCE])
+    coins, metadata = values[_COINS], values[_METADATA]
+    values[_COINS] = tuple(json.loads(coins)) if coins else ()
+    values[_METADATA] = json.loads(metadata) if metadata != "{}" else {}
+    # Five columns are one value.
+    values[_STATUS:_REV] = [_standing(*values[_STATUS:_REV])]
+    return Invoice(*values)
 
 
 def get_row(
     connection: sa.Connection, invoice_id: int, merchant_id: int, mode: Mode
-) -> dict[str, Any] | None:
+) -> Sequence[Any] | None:
     """Return the row of a merchant's invoice; what the store's `find_invoice` does faster."""
     statement = sa.select(invoice).where(
         invoice.c.id == invoice_id,
         invoice.c.merchant_id == merchant_id,
         invoice.c.mode == mode.value,
     )
-    row = connection.execute(statement).mappings().first()
-    return None if row is None else dict(row)
+    return connection.execute(statement).first()
 
 
 def get(connection: sa.Connection, invoice_id: int, merchant_id: int, mode: Mode) -> Invoice | None:
@@ -199,7 +185,7 @@ def get(connection: sa.Connection, invoice_id: int, merchant_id: int, mode: Mode
 def by_share_token(connection: sa.Connection, share_token: str) -> Invoice | None:
     """Return the invoice that a payer's link names."""
     statement = sa.select(invoice).where(invoice.c.share_token == share_token)
-    row = connection.execute(statement).mappings().first()
+    row = connection.execute(statement).first()
     return from_row(row) if row else None
 
 
@@ -215,7 +201,7 @@ def lock(connection: sa.Connection, invoice_id: int) -> Invoice:
     statement = sa.select(invoice).where(invoice.c.id == invoice_id)
     # Rows that refer to the invoice may be added meanwhile; they mark it as due for another look.
     statement = statement.with_for_update(key_share=True)
-    return from_row(connection.execute(statement).mappings().one())
+    return from_row(connection.execute(statement).one())
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +245,7 @@ def list_page(
     if wanted.after is not None:
         conditions.append(invoice.c.id < wanted.after)
     statement = sa.select(invoice).where(*conditions).order_by(invoice.c.id.desc()).limit(limit)
-    return [from_row(row) for row in connection.execute(statement).mappings()]
+    return [from_row(row) for row in connection.execute(statement)]
 
 
 def revs(connection: sa.Connection, invoice_ids: Sequence[int]) -> dict[int, int]:

@@ -6,7 +6,7 @@ wake-up hints.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -153,7 +153,7 @@ class Postgres:
 
     async def find_invoice(
         self, invoice_id: int, merchant_id: int, mode: Mode
-    ) -> Mapping[str, Any] | None:
+    ) -> Sequence[Any] | None:
         """Return the row of a merchant's invoice; many at once become one statement."""
         if self._find is None:
             raise _not_open()

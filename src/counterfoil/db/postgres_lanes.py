@@ -155,10 +155,10 @@ class Wanted:
     mode: Mode
 
 
-class FindLane(_Lane[Wanted, Mapping[str, Any] | None]):
+class FindLane(_Lane[Wanted, Sequence[Any] | None]):
     """Reads invoices: the question is an id, the answer its row."""
 
-    async def _answer(self, batch: Sequence[_Asked[Wanted, Mapping[str, Any] | None]]) -> None:
+    async def _answer(self, batch: Sequence[_Asked[Wanted, Sequence[Any] | None]]) -> None:
         ids = {each.question.invoice_id for each in batch}
         try:
             records = await self._fetch(_FIND_INVOICES, list(ids))
@@ -172,7 +172,7 @@ class FindLane(_Lane[Wanted, Mapping[str, Any] | None]):
 
     @staticmethod
     def _tell(
-        batch: Sequence[_Asked[Wanted, Mapping[str, Any] | None]],
+        batch: Sequence[_Asked[Wanted, Sequence[Any] | None]],
         records: Sequence[asyncpg.Record],
     ) -> None:
         rows = {record["id"]: record for record in records}

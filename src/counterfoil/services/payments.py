@@ -8,6 +8,8 @@ and the events of the difference in the caller's transaction.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from msgspec import structs
+
 from counterfoil.core import events
 from counterfoil.core.invoice import Assessment, Facts, Standing, Status, assess
 from counterfoil.core.money import floor_to_minor, format_coin
@@ -39,7 +41,7 @@ def reassess(connection: Connection, context: Context, invoice_id: int, now: int
         return False
     paid_at = _paid_at(invoice, after, now)
     invoices.save_assessment(connection, invoice_id, saved, paid_at=paid_at, now=now)
-    changed = replace(invoice, standing=saved, paid_at=paid_at)
+    changed = structs.replace(invoice, standing=saved, paid_at=paid_at)
     if after.seen != before.seen:
         replace_open_quotes(connection, context, changed, now)
     # Last, since it takes the merchant's lock, for which all the merchant's other invoices wait.
