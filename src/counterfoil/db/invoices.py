@@ -16,7 +16,7 @@ from counterfoil.core.ports import Mode
 from counterfoil.db.schema import chain, due_reassess, idempotency, invoice, quote
 from counterfoil.db.sql import upsert
 
-# The columns that creation fills, with their PostgreSQL array types, in the order of the row.
+# The columns that creation fills, with their PostgreSQL types, in the order of the row.
 _CREATED = {
     "merchant_id": "bigint",
     "mode": "text",
@@ -47,7 +47,7 @@ _CREATED = {
     "redirect_url": "text",
 }
 INSERT_COLUMNS = tuple(_CREATED)
-INVOICE_ARRAYS = tuple(f"{kind}[]" for kind in _CREATED.values())
+INSERT_RECORD = ", ".join(f"{column} {kind}" for column, kind in _CREATED.items())
 
 
 # All columns, in the order in which `find_statement` returns them.
