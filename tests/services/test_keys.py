@@ -155,9 +155,9 @@ class _Counted:
         self.reads = 0
         self.has_read = asyncio.Event()
 
-    async def read(self, fn: Callable[[Any], Any]) -> Any:
+    async def find_key(self, digest: str) -> Any:
         self.reads += 1
-        found = await self.store.read(fn)
+        found = await self.store.find_key(digest)
         self.has_read.set()
         return found
 

@@ -405,6 +405,12 @@ class Store(Protocol):
         An unknown id is None, and so is one of another merchant or mode.
         """
 
+    async def find_key(self, digest: str) -> Sequence[Any] | None:
+        """Return the row of the API key with this digest, None where none in use has it.
+
+        SQLite reads it at the speed of the driver.
+        """
+
     def listen(self, topic: str) -> Bell:
         """Return a bell that rings when `topic` is woken: "outbox", "pages" or "chains"."""
 

@@ -82,14 +82,15 @@ class Keyring:
             task.exception()
 
     async def _look_up(self, asked: str, digest: str, now: int) -> Principal:
-        found = await self._store.read(lambda connection: merchants.find_key(connection, digest))
-        if found is None:
+        row = await self._store.find_key(digest)
+        if row is None:
             self._remembered.pop(asked, None)
             raise UnauthenticatedError("bad_key", "This API key is unknown or has been revoked.")
         if len(self._remembered) >= _REMEMBERED_MAX:
             self._remembered.clear()
-        self._remembered[asked] = _Remembered(found, now + _REMEMBERED_MS)
-        return found
+        principal = merchants.principal(row)
+        self._remembered[asked] = _Remembered(principal, now + _REMEMBERED_MS)
+        return principal
 
     async def save_last_used(self) -> None:
         """Write when keys were last used: once for many requests."""
