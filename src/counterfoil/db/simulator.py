@@ -15,9 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from counterfoil.core.ports import Block, Outcome, Store, Transaction, Transfer
-from counterfoil.db.quotes import CHUNK
 from counterfoil.db.schema import simulator_block, simulator_transaction
-from counterfoil.db.sql import upsert
+from counterfoil.db.sql import chunks, upsert
 
 METHOD = "TEST"
 GENESIS = hashlib.sha256(b"counterfoil simulator").hexdigest()
@@ -315,11 +314,10 @@ def _insert_rival(
 
 
 def _drop(connection: sa.Connection, rows: Collection[sa.RowMapping], now: int) -> None:
-    ids = [row["id"] for row in rows]
-    for start in range(0, len(ids), CHUNK):
+    for some in chunks([row["id"] for row in rows]):
         connection.execute(
             sa.update(simulator_transaction)
-            .where(simulator_transaction.c.id.in_(ids[start : start + CHUNK]))
+            .where(simulator_transaction.c.id.in_(some))
             .values(block_height=None, dropped_at=now)
         )
 

@@ -64,13 +64,13 @@ async def record(store: Store, claimed: Delivery, made: Attempt, now: int, jitte
 def _note_health(connection: Connection, channel_id: int, made: Attempt, now: int) -> None:
     """Pause an endpoint that wants no more, or that has failed for days."""
     if made.answer is Answer.DELIVERED:
-        outbox.set_failing_since(connection, channel_id, None)
+        outbox.note_well(connection, channel_id)
         return
     if made.answer is Answer.GONE:
         reason = "The endpoint answered 410 Gone. Resume it when it should hear from us again."
         outbox.pause_channel(connection, channel_id, reason, now)
         return
-    outbox.set_failing_since(connection, channel_id, now)
+    outbox.note_failing(connection, channel_id, now)
     found = outbox.get_channel(connection, channel_id)
     if found and found.failing_since is not None and now - found.failing_since >= PAUSE_AFTER_MS:
         reason = "Every attempt has failed for three days. Resume it when the endpoint is mended."
