@@ -1,6 +1,6 @@
 """Deliveries: an event on its way to one channel, from its claim to what came of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,44 +145,61 @@ def claim_due(
     return claimed
 
 
-_RECORD = (
-    sa.update(delivery)
-    .where(delivery.c.id == sa.bindparam("delivery"), delivery.c.claim == sa.bindparam("claimed"))
-    .values(lease_until=None)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a claimed delivery: the attempt, the state that follows, and when it is due."""
+
+    claimed: Delivery
+    made: Attempt
+    state: str
+    next_at: int
+
+
+_CLAIMS = (
+    sa.select(delivery.c.id, delivery.c.claim)
+    .where(delivery.c.id.in_(sa.bindparam("delivery_ids", expanding=True)))
+    .order_by(delivery.c.id)
+    .with_for_update(key_share=True)
 )
 _ATTEMPT = sa.insert(attempt)
+_RECORD = (
+    sa.update(delivery).where(delivery.c.id == sa.bindparam("delivery_id")).values(lease_until=None)
+)
 
 
-def record_attempt(
-    connection: sa.Connection,
-    claimed: Delivery,
-    made: Attempt,
-    *,
-    state: str,
-    next_at: int,
-    now: int,
-) -> bool:
-    """Record an attempt and what follows; False if the lease ran out and another has it now.
+def record_attempts(connection: sa.Connection, outcomes: Sequence[Outcome], now: int) -> set[int]:
+    """Record attempts and what follows; return the deliveries whose lease had not run out.
 
-    The attempt is listed in any case: it did happen.
+    Of the others somebody else has the claim now. Their attempts are listed too: they did happen.
     """
-    connection.execute(
-        _ATTEMPT,
+    listed = [
         {
-            "delivery_id": claimed.id,
+            "delivery_id": each.claimed.id,
             "at": now,
-            "answer": made.answer.value,
-            "status": made.status,
-            "duration_ms": made.duration_ms,
-            "excerpt": made.excerpt,
-            "error": made.error,
-        },
-    )
-    follows = {"state": state, "attempts": claimed.attempts + 1, "next_at": next_at}
-    changed = connection.execute(
-        _RECORD, {"delivery": claimed.id, "claimed": claimed.claim, **follows}
-    )
-    return changed.rowcount == 1
+            "answer": each.made.answer.value,
+            "status": each.made.status,
+            "duration_ms": each.made.duration_ms,
+            "excerpt": each.made.excerpt,
+            "error": each.made.error,
+        }
+        for each in outcomes
+    ]
+    connection.execute(_ATTEMPT, listed)
+    ids = {"delivery_ids": [each.claimed.id for each in outcomes]}
+    claims = {row.id: row.claim for row in connection.execute(_CLAIMS, ids)}
+    ours = [each for each in outcomes if claims.get(each.claimed.id) == each.claimed.claim]
+    if ours:
+        rows = [
+            {
+                "delivery_id": each.claimed.id,
+                "state": each.state,
+                "attempts": each.claimed.attempts + 1,
+                "next_at": each.next_at,
+            }
+            for each in ours
+        ]
+        connection.execute(_RECORD, rows)
+    return {each.claimed.id for each in ours}
 
 
 @dataclass(frozen=True, slots=True)

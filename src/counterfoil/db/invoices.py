@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from counterfoil.core.invoice import Condition, Notice, Standing, Status
 from counterfoil.core.ports import Mode
 from counterfoil.db.schema import chain, due_reassess, idempotency, invoice, quote
-from counterfoil.db.sql import upsert
+from counterfoil.db.sql import insert_new, upsert
 
 # The columns that creation fills, with their PostgreSQL array types, in the order of the row.
 _CREATED = {
@@ -276,23 +276,28 @@ def revs(connection: sa.Connection, invoice_ids: Sequence[int]) -> dict[int, int
 
 def save_assessments(connection: sa.Connection, assessed: Sequence[Invoice], now: int) -> None:
     """Save where invoices stand now; called by `services.payments` and nobody else."""
-    statement = (
-        sa.update(invoice)
-        .where(invoice.c.id == sa.bindparam("invoice_id"))
-        .values(updated_at=now, rev=invoice.c.rev + 1)
-    )
     rows = [
         {"invoice_id": each.id, "paid_at": each.paid_at, **_standing_columns(each.standing)}
         for each in assessed
     ]
-    connection.execute(statement, rows)
+    connection.execute(
+        sa.update(invoice)
+        .where(invoice.c.id == sa.bindparam("invoice_id"))
+        .values(updated_at=now, rev=invoice.c.rev + 1),
+        rows,
+    )
+
+
+_TOUCH = (
+    sa.update(invoice)
+    .where(invoice.c.id.in_(sa.bindparam("invoice_ids", expanding=True)))
+    .values(rev=invoice.c.rev + 1)
+)
 
 
 def touch(connection: sa.Connection, *invoice_ids: int) -> None:
     """Note that the public view of invoices has changed, though their status has not."""
-    connection.execute(
-        sa.update(invoice).where(invoice.c.id.in_(invoice_ids)).values(rev=invoice.c.rev + 1)
-    )
+    connection.execute(_TOUCH, {"invoice_ids": invoice_ids})
 
 
 def cancel(connection: sa.Connection, invoice_id: int, now: int) -> None:
@@ -334,7 +339,7 @@ def mark_due_reassess(connection: sa.Connection, invoice_ids: Sequence[int], cha
     """Note that invoices must be assessed before the chain's cursor moves on."""
     rows = [{"chain": chain, "invoice_id": each} for each in sorted(set(invoice_ids))]
     if rows:
-        connection.execute(upsert(connection, due_reassess).on_conflict_do_nothing(), rows)
+        connection.execute(insert_new(connection, due_reassess), rows)
 
 
 _DUE_REASSESS = (

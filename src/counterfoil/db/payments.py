@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -21,7 +21,7 @@ from counterfoil.db.schema import (
     quote,
     transfer,
 )
-from counterfoil.db.sql import chunks, upsert
+from counterfoil.db.sql import chunks, insert_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def insert_transfers(
         }
         for transaction_id, each, destination_id in seen
     ]
-    insert = upsert(connection, transfer).on_conflict_do_nothing()
+    insert = insert_new(connection, transfer)
     new = connection.execute(
         insert.returning(transfer.c.id, transfer.c.transaction_id, transfer.c.place), rows
     )

@@ -13,7 +13,7 @@ from counterfoil.core.matching import Candidate, Kind, Known
 from counterfoil.core.money import format_coin
 from counterfoil.core.ports import Destination, Method, Transfer
 from counterfoil.db.schema import amount_hold, chain, destination, inbox, invoice, quote, transfer
-from counterfoil.db.sql import CHUNK, chunks, upsert
+from counterfoil.db.sql import CHUNK, chunks, insert_new, upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,35 +75,36 @@ def claim_destination(
     None means that it belongs to another merchant, or serves as the other kind: the claim is for
     ever, since money may come to an address that was once shown at any time.
     """
-    key = wanted.key.hex()
     connection.execute(
-        upsert(connection, destination)
-        .values(
-            merchant_id=merchant_id,
-            key=key,
-            address=wanted.address,
-            kind=kind.value,
-            wallet_id=wallet_id,
-            derivation_index=derivation_index,
-            created_at=now,
-        )
-        .on_conflict_do_nothing()
+        insert_new(connection, destination),
+        {
+            "merchant_id": merchant_id,
+            "key": wanted.key.hex(),
+            "address": wanted.address,
+            "kind": kind.value,
+            "wallet_id": wallet_id,
+            "derivation_index": derivation_index,
+            "created_at": now,
+        },
     )
     found = find_destination(connection, wanted.key)
     assert found is not None, "it was there or has just been inserted"  # noqa: S101  # a promise of our own
     return found if (found.merchant_id, found.kind) == (merchant_id, kind) else None
 
 
+_DESTINATION = sa.select(destination).where(destination.c.id == sa.bindparam("destination_id"))
+_WITH_KEY = sa.select(destination).where(destination.c.key == sa.bindparam("key"))
+
+
 def get_destination(connection: sa.Connection, destination_id: int) -> StoredDestination:
     """Return a destination that exists."""
-    statement = sa.select(destination).where(destination.c.id == destination_id)
-    return _destination(connection.execute(statement).mappings().one())
+    found = connection.execute(_DESTINATION, {"destination_id": destination_id})
+    return _destination(found.mappings().one())
 
 
 def find_destination(connection: sa.Connection, key: bytes) -> StoredDestination | None:
     """Return the destination with this key, whosever it is."""
-    statement = sa.select(destination).where(destination.c.key == key.hex())
-    row = connection.execute(statement).mappings().first()
+    row = connection.execute(_WITH_KEY, {"key": key.hex()}).mappings().first()
     return _destination(row) if row else None
 
 
@@ -128,11 +129,13 @@ def match_destinations(
     return {stored.key: stored for stored in map(_destination, rows)}
 
 
+_INSERT = sa.insert(quote).returning(quote.c.id)
+
+
 def insert(connection: sa.Connection, **columns: Any) -> int:
     """Add a quote and return its id."""
     columns["rate_sources"] = json.dumps(columns["rate_sources"])
-    statement = sa.insert(quote).values(**columns).returning(quote.c.id)
-    new_id: int = connection.execute(statement).scalar_one()
+    new_id: int = connection.execute(_INSERT, columns).scalar_one()
     return new_id
 
 
@@ -180,20 +183,30 @@ def _quote(row: sa.RowMapping) -> Quote:
     )
 
 
+_SHORTEN = (
+    sa.update(quote)
+    .where(
+        quote.c.id.in_(sa.bindparam("quote_ids", expanding=True)),
+        quote.c.lock_until > sa.bindparam("until"),
+    )
+    .values(lock_until=sa.bindparam("until"))
+)
+
+
 def shorten_locks(connection: sa.Connection, quote_ids: Collection[int], until: int) -> None:
     """Let the locks of quotes end at `until` if they would have lasted longer."""
     for some in chunks(quote_ids):
-        connection.execute(
-            sa.update(quote)
-            .where(quote.c.id.in_(some), quote.c.lock_until > until)
-            .values(lock_until=until)
-        )
+        connection.execute(_SHORTEN, {"quote_ids": some, "until": until})
+
+
+_SHOWN = (
+    sa.select(quote.c.id).where(quote.c.destination_id == sa.bindparam("destination_id")).limit(1)
+)
 
 
 def was_shown(connection: sa.Connection, destination_id: int) -> bool:
     """Tell whether money was ever asked for at a destination."""
-    statement = sa.select(quote.c.id).where(quote.c.destination_id == destination_id).limit(1)
-    return connection.execute(statement).first() is not None
+    return connection.execute(_SHOWN, {"destination_id": destination_id}).first() is not None
 
 
 @dataclass(frozen=True, slots=True)
