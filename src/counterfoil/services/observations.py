@@ -163,7 +163,7 @@ def _add_block(look: _Look, block: Block) -> None:
     loops.add_header(look.connection, look.chain.name, block)
 
 
-def _observe(look: _Look, transactions: Iterable[Transaction], block: Block | None) -> None:
+def _observe(look: _Look, transactions: Sequence[Transaction], block: Block | None) -> None:
     """Record the transactions that pay destinations of ours, and what they pay.
 
     All at once: the statements for a thousand payments are those for one.
