@@ -60,7 +60,7 @@ def _destination(row: sa.RowMapping) -> StoredDestination:
     )
 
 
-def claim_destination(
+def claim_new(
     connection: sa.Connection,
     merchant_id: int,
     wanted: Destination,
@@ -69,24 +69,31 @@ def claim_destination(
     wallet_id: int | None,
     derivation_index: int | None,
     now: int,
+) -> int | None:
+    """Claim a destination that nobody has had and return its id; None where somebody has."""
+    row = {
+        "merchant_id": merchant_id,
+        "key": wanted.key.hex(),
+        "address": wanted.address,
+        "kind": kind.value,
+        "wallet_id": wallet_id,
+        "derivation_index": derivation_index,
+        "created_at": now,
+    }
+    insert = insert_new(connection, destination).returning(destination.c.id)
+    new_id: int | None = connection.execute(insert, row).scalar_one_or_none()
+    return new_id
+
+
+def claim_destination(
+    connection: sa.Connection, merchant_id: int, wanted: Destination, kind: Kind, **claim: Any
 ) -> StoredDestination | None:
-    """Return the destination for a merchant and kind, claiming it if nobody has it.
+    """Return the destination for a merchant and kind, claiming it as `claim_new` if nobody has it.
 
     None means that it belongs to another merchant, or serves as the other kind: the claim is for
     ever, since money may come to an address that was once shown at any time.
     """
-    connection.execute(
-        insert_new(connection, destination),
-        {
-            "merchant_id": merchant_id,
-            "key": wanted.key.hex(),
-            "address": wanted.address,
-            "kind": kind.value,
-            "wallet_id": wallet_id,
-            "derivation_index": derivation_index,
-            "created_at": now,
-        },
-    )
+    claim_new(connection, merchant_id, wanted, kind, **claim)
     found = find_destination(connection, wanted.key)
     assert found is not None, "it was there or has just been inserted"  # noqa: S101  # a promise of our own
     return found if (found.merchant_id, found.kind) == (merchant_id, kind) else None
@@ -197,16 +204,6 @@ def shorten_locks(connection: sa.Connection, quote_ids: Collection[int], until: 
     """Let the locks of quotes end at `until` if they would have lasted longer."""
     for some in chunks(quote_ids):
         connection.execute(_SHORTEN, {"quote_ids": some, "until": until})
-
-
-_SHOWN = (
-    sa.select(quote.c.id).where(quote.c.destination_id == sa.bindparam("destination_id")).limit(1)
-)
-
-
-def was_shown(connection: sa.Connection, destination_id: int) -> bool:
-    """Tell whether money was ever asked for at a destination."""
-    return connection.execute(_SHOWN, {"destination_id": destination_id}).first() is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,10 +190,7 @@ def _fresh_address(
     while True:
         index = merchants.take_index(connection, wallet.id)
         derived = context.methods.derive(chain.name, wallet.value, index)
-        if quotes.find_destination(connection, derived.key) is not None:
-            # Shown already, for another wallet of the same keys or by a server that is lost.
-            continue
-        destination = quotes.claim_destination(
+        destination_id = quotes.claim_new(
             connection,
             wallet.merchant_id,
             derived,
@@ -202,9 +199,9 @@ def _fresh_address(
             derivation_index=index,
             now=now,
         )
-        # Another wallet of the same keys may have been faster.
-        if destination is not None and not quotes.was_shown(connection, destination.id):
-            return destination.id
+        # Else it was shown, for another wallet of the same keys or by a server that is lost.
+        if destination_id is not None:
+            return destination_id
 
 
 def _shared(
