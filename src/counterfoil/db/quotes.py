@@ -223,13 +223,14 @@ _CANDIDATES = sa.select(quote, invoice.c.fiat_amount, invoice.c.fiat_currency).j
 _AT_DESTINATIONS = _CANDIDATES.where(
     quote.c.destination_id.in_(sa.bindparam("destination_ids", expanding=True))
 ).order_by(quote.c.id)
-_OF_AMOUNT = _CANDIDATES.where(
+_AT_SHARED = _CANDIDATES.where(
     quote.c.destination_id == sa.bindparam("destination_id"),
     quote.c.method == sa.bindparam("method"),
-    sa.or_(
-        quote.c.amount_atomic == sa.bindparam("amount_atomic"), quote.c.tag == sa.bindparam("tag")
-    ),
 )
+_IS_AMOUNT = quote.c.amount_atomic == sa.bindparam("amount_atomic")
+_OF_AMOUNT = _AT_SHARED.where(_IS_AMOUNT)
+# Apart from the one above, which an index serves to its end.
+_OF_AMOUNT_OR_TAG = _AT_SHARED.where(_IS_AMOUNT | (quote.c.tag == sa.bindparam("tag")))
 _FIRST_OF_METHODS = _CANDIDATES.where(
     quote.c.id.in_(
         sa.select(sa.func.min(quote.c.id))
@@ -262,9 +263,11 @@ def list_asked_of_shared(
         "destination_id": destination_id,
         "method": paid.method,
         "amount_atomic": str(paid.amount_atomic),
-        "tag": paid.tag,
     }
-    rows = connection.execute(_OF_AMOUNT, exact).mappings().all()
+    if paid.tag is None:
+        rows = connection.execute(_OF_AMOUNT, exact).mappings().all()
+    else:
+        rows = connection.execute(_OF_AMOUNT_OR_TAG, exact | {"tag": paid.tag}).mappings().all()
     if not rows:
         where = {"destination_id": destination_id}
         rows = connection.execute(_FIRST_OF_METHODS, where).mappings().all()
