@@ -77,7 +77,8 @@ def _changes(connection: Connection, invoice_ids: Sequence[int], now: int) -> li
     changes = []
     for invoice in locked:
         asked = known.get(invoice.id, [])
-        on = [states[name] for name in {quote.chain for quote in asked}]
+        shown = {quote.chain for quote in asked}
+        on = [state for state in states.values() if state.name in shown]
         paid = credited.get(invoice.id, [])
         assessment = assess(_facts(invoice, on, waits_until.get(invoice.id), paid), now)
         before, after = invoice.standing, assessment.standing
