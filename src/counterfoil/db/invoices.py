@@ -14,7 +14,7 @@ from msgspec import Struct
 from counterfoil.core.invoice import Condition, Notice, Standing, Status
 from counterfoil.core.ports import Mode
 from counterfoil.db.schema import chain, due_reassess, idempotency, invoice, quote
-from counterfoil.db.sql import upsert
+from counterfoil.db.sql import insert_new, upsert
 
 # The columns that creation fills, with their PostgreSQL types, in the order of the row.
 _CREATED = {
@@ -189,19 +189,25 @@ def by_share_token(connection: sa.Connection, share_token: str) -> Invoice | Non
     return from_row(row) if row else None
 
 
-def get_amount(connection: sa.Connection, invoice_id: int) -> tuple[Decimal, str]:
-    """Return the fiat amount and currency of an invoice."""
-    statement = sa.select(invoice.c.fiat_amount, invoice.c.fiat_currency)
-    row = connection.execute(statement.where(invoice.c.id == invoice_id)).one()
-    return Decimal(row.fiat_amount), row.fiat_currency
+# Rows that refer to an invoice may be added while it is locked; they mark it as due for a look.
+_LOCK = (
+    sa.select(invoice)
+    .where(invoice.c.id.in_(sa.bindparam("invoice_ids", expanding=True)))
+    .order_by(invoice.c.id)
+    .with_for_update(key_share=True)
+)
 
 
 def lock(connection: sa.Connection, invoice_id: int) -> Invoice:
     """Return an invoice and keep everybody else from changing it until the transaction ends."""
-    statement = sa.select(invoice).where(invoice.c.id == invoice_id)
-    # Rows that refer to the invoice may be added meanwhile; they mark it as due for another look.
-    statement = statement.with_for_update(key_share=True)
-    return from_row(connection.execute(statement).one())
+    (found,) = lock_all(connection, [invoice_id])
+    return found
+
+
+def lock_all(connection: sa.Connection, invoice_ids: Sequence[int]) -> list[Invoice]:
+    """Lock some invoices, in the order of their ids, in which everybody does; return them."""
+    rows = connection.execute(_LOCK, {"invoice_ids": invoice_ids})
+    return [from_row(row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,29 +260,30 @@ def revs(connection: sa.Connection, invoice_ids: Sequence[int]) -> dict[int, int
     return {row.id: row.rev for row in connection.execute(statement)}
 
 
-def save_assessment(
-    connection: sa.Connection,
-    invoice_id: int,
-    standing: Standing,
-    *,
-    paid_at: int | None,
-    now: int,
-) -> None:
-    """Save what the facts mean; called by `services.payments.reassess` and nobody else."""
+def save_assessments(connection: sa.Connection, assessed: Sequence[Invoice], now: int) -> None:
+    """Save where invoices stand now; called by `services.payments` and nobody else."""
+    rows = [
+        {"invoice_id": each.id, "paid_at": each.paid_at, **_standing_columns(each.standing)}
+        for each in assessed
+    ]
     connection.execute(
         sa.update(invoice)
-        .where(invoice.c.id == invoice_id)
-        .values(
-            **_standing_columns(standing), paid_at=paid_at, updated_at=now, rev=invoice.c.rev + 1
-        )
+        .where(invoice.c.id == sa.bindparam("invoice_id"))
+        .values(updated_at=now, rev=invoice.c.rev + 1),
+        rows,
     )
 
 
-def touch(connection: sa.Connection, invoice_id: int) -> None:
-    """Note that the public view of an invoice has changed, though its status has not."""
-    connection.execute(
-        sa.update(invoice).where(invoice.c.id == invoice_id).values(rev=invoice.c.rev + 1)
-    )
+_TOUCH = (
+    sa.update(invoice)
+    .where(invoice.c.id.in_(sa.bindparam("invoice_ids", expanding=True)))
+    .values(rev=invoice.c.rev + 1)
+)
+
+
+def touch(connection: sa.Connection, *invoice_ids: int) -> None:
+    """Note that the public view of invoices has changed, though their status has not."""
+    connection.execute(_TOUCH, {"invoice_ids": invoice_ids})
 
 
 def cancel(connection: sa.Connection, invoice_id: int, now: int) -> None:
@@ -318,25 +325,28 @@ def mark_due_reassess(connection: sa.Connection, invoice_ids: Sequence[int], cha
     """Note that invoices must be assessed before the chain's cursor moves on."""
     rows = [{"chain": chain, "invoice_id": each} for each in sorted(set(invoice_ids))]
     if rows:
-        connection.execute(upsert(connection, due_reassess).on_conflict_do_nothing(), rows)
+        connection.execute(insert_new(connection, due_reassess), rows)
+
+
+_DUE_REASSESS = (
+    sa.select(due_reassess.c.invoice_id)
+    .where(due_reassess.c.chain == sa.bindparam("chain"))
+    .order_by(due_reassess.c.invoice_id)
+    .limit(sa.bindparam("count"))
+)
 
 
 def list_due_reassess(connection: sa.Connection, chain: str, limit: int) -> list[int]:
     """Return invoices to assess for a chain, in id order."""
-    statement = (
-        sa.select(due_reassess.c.invoice_id)
-        .where(due_reassess.c.chain == chain)
-        .order_by(due_reassess.c.invoice_id)
-        .limit(limit)
-    )
-    return list(connection.execute(statement).scalars())
+    found = connection.execute(_DUE_REASSESS, {"chain": chain, "count": limit})
+    return list(found.scalars())
 
 
-def clear_due_reassess(connection: sa.Connection, invoice_id: int, chain: str) -> None:
-    """Note that an invoice has been assessed with all that the chain has shown."""
+def clear_due_reassess(connection: sa.Connection, invoice_ids: Sequence[int], chain: str) -> None:
+    """Note that invoices have been assessed with all that the chain has shown."""
     connection.execute(
         sa.delete(due_reassess).where(
-            due_reassess.c.chain == chain, due_reassess.c.invoice_id == invoice_id
+            due_reassess.c.chain == chain, due_reassess.c.invoice_id.in_(invoice_ids)
         )
     )
 

@@ -292,14 +292,17 @@ def remove_wallet(
     return None if row is None else _wallet(row)
 
 
+_WALLETS = (
+    sa.select(wallet)
+    .where(wallet.c.merchant_id == sa.bindparam("merchant"), wallet.c.removed_at.is_(None))
+    .order_by(wallet.c.id)
+)
+
+
 def list_wallets(connection: sa.Connection, merchant_id: int) -> list[Wallet]:
     """Return a merchant's wallets in use."""
-    statement = (
-        sa.select(wallet)
-        .where(wallet.c.merchant_id == merchant_id, wallet.c.removed_at.is_(None))
-        .order_by(wallet.c.id)
-    )
-    return [_wallet(row) for row in connection.execute(statement).mappings()]
+    rows = connection.execute(_WALLETS, {"merchant": merchant_id}).mappings()
+    return [_wallet(row) for row in rows]
 
 
 def find_xpub(connection: sa.Connection, value: str) -> Wallet | None:
@@ -315,15 +318,17 @@ def list_xpubs(connection: sa.Connection, method: str) -> list[Wallet]:
     return [_wallet(row) for row in connection.execute(statement).mappings()]
 
 
+_TAKE_INDEX = (
+    sa.update(wallet)
+    .where(wallet.c.id == sa.bindparam("wallet"))
+    .values(next_index=wallet.c.next_index + 1)
+    .returning(wallet.c.next_index)
+)
+
+
 def take_index(connection: sa.Connection, wallet_id: int) -> int:
     """Return the next index of a wallet; nobody else gets it."""
-    statement = (
-        sa.update(wallet)
-        .where(wallet.c.id == wallet_id)
-        .values(next_index=wallet.c.next_index + 1)
-        .returning(wallet.c.next_index)
-    )
-    next_index: int = connection.execute(statement).scalar_one()
+    next_index: int = connection.execute(_TAKE_INDEX, {"wallet": wallet_id}).scalar_one()
     return next_index - 1
 
 
