@@ -7,14 +7,15 @@ not just so goes uvicorn's way, which can do all that this one can: none is ever
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
+from functools import lru_cache
 from typing import Any, Protocol, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from counterfoil.web.bodies import SIZE_MAX
-from counterfoil.web.endpoints import Answer, Header
+from counterfoil.web.endpoints import Answer, Header, headers_of
 
 
 class Whole:
@@ -69,6 +70,13 @@ def read(data: bytes) -> Whole | None:
     return found
 
 
+@lru_cache(maxsize=64)
+def _head(status: int, content_type: bytes, headers: tuple[Header, ...]) -> bytes:
+    """Return what comes before the body, but for what no two answers share."""
+    found = headers_of(Answer(status, b"", headers, content_type))
+    return b"".join((STATUS_LINE[status], *(b"%b: %b\r\n" % each for each in found)))
+
+
 class Answering(Protocol):
     """What answers requests directly: the site."""
 
@@ -76,8 +84,11 @@ class Answering(Protocol):
     def openings(self) -> tuple[bytes, ...]:
         """With which bytes a request for a hot endpoint begins."""
 
-    def direct(self, request: Whole) -> Coroutine[Any, Any, tuple[Answer, list[Header]]] | None:
-        """Return the work of answering a request, None where it must go the usual way."""
+    def direct(self, request: Whole) -> Coroutine[Any, Any, tuple[Answer, str]] | None:
+        """Return the work of answering a request, None where it must go the usual way.
+
+        What comes of it is the answer, and the id under which the request was written down.
+        """
 
 
 class DirectHttp(HttpToolsProtocol):
@@ -91,6 +102,7 @@ class DirectHttp(HttpToolsProtocol):
         # Whether uvicorn has a part of a request, and whether one is being answered here.
         self._is_reading = self._is_answering = self._is_last = False
         self._waiting = b""
+        self._answered_at_s = 0.0
 
     def data_received(self, data: bytes) -> None:
         """Answer a request that came whole, or let uvicorn take what came."""
@@ -103,7 +115,6 @@ class DirectHttp(HttpToolsProtocol):
             request = read(data)
             answering = None if request is None else self._site.direct(request)
             if answering is not None:
-                self._unset_keepalive_if_required()
                 self._is_answering = True
                 task = self.loop.create_task(self._answer(answering))
                 task.add_done_callback(self.tasks.discard)
@@ -125,9 +136,9 @@ class DirectHttp(HttpToolsProtocol):
         self._is_reading = False
         super().on_message_complete()
 
-    async def _answer(self, answering: Coroutine[Any, Any, tuple[Answer, list[Header]]]) -> None:
+    async def _answer(self, answering: Coroutine[Any, Any, tuple[Answer, str]]) -> None:
         try:
-            answer, headers = await answering
+            answer, request_id = await answering
         except asyncio.CancelledError:
             # The server has waited long enough for it, and stops.
             self.transport.close()
@@ -135,20 +146,45 @@ class DirectHttp(HttpToolsProtocol):
         self._is_answering = False
         if self.transport.is_closing():
             return
-        self.transport.write(self._bytes_of(answer, headers))
+        self.transport.write(self._bytes_of(answer, request_id))
         if self._is_last:
             self.transport.close()
-        self.on_response_complete()
-        if self._waiting and not self.transport.is_closing():
+            return
+        self._answered_at_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._close_if_silent_for(self.timeout_keep_alive)
+        if self._waiting:
+            self.flow.resume_reading()
             waiting, self._waiting = self._waiting, b""
             self.data_received(waiting)
 
-    def _bytes_of(self, answer: Answer, headers: Sequence[Header]) -> bytes:
+    def _bytes_of(self, answer: Answer, request_id: str) -> bytes:
         # The first of these is the date, which uvicorn keeps.
-        lines = [b"%b: %b\r\n" % each for each in (*self.server_state.default_headers, *headers)]
+        more = [b"%b: %b\r\n" % each for each in self.server_state.default_headers]
         if self._is_last:
-            lines.append(b"connection: close\r\n")
-        return b"".join((STATUS_LINE[answer.status], *lines, b"\r\n", answer.body))
+            more.append(b"connection: close\r\n")
+        return b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
+            _head(answer.status, answer.content_type, answer.headers),
+            b"".join(more),
+            len(answer.body),
+            request_id.encode(),
+            answer.body,
+        )
+
+    def _close_if_silent_for(self, seconds: float) -> None:
+        handler = self.timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Hang up on a client who has been silent; look again later where it has not been.
+
+        So a busy connection has one timer now and then, and not one for each answer.
+        """
+        left_s = self._answered_at_s + self.timeout_keep_alive - self.loop.time()
+        if self._is_answering or left_s > 0:
+            self._close_if_silent_for(max(left_s, 1.0))
+        else:
+            super().timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
         """Hang up, after the answer that is being made."""

@@ -28,8 +28,6 @@ from counterfoil.web.endpoints import (
     Call,
     Deps,
     Endpoint,
-    Header,
-    headers_of,
     reply,
 )
 from counterfoil.web.hot import EndpointApp, PathApp
@@ -139,7 +137,7 @@ class Site:
         finally:
             self._write_down(method, path, status, began_at, request_id)
 
-    def direct(self, request: Whole) -> Coroutine[Any, Any, tuple[Answer, list[Header]]] | None:
+    def direct(self, request: Whole) -> Coroutine[Any, Any, tuple[Answer, str]] | None:
         """Return the work of answering a hot request; None where it must go the usual way.
 
         That is where it is not one after all, and where it may not be let in: then there is more to
@@ -155,11 +153,11 @@ class Site:
 
     async def _answer(
         self, app: EndpointApp, call: Call, method: str, path: str
-    ) -> tuple[Answer, list[Header]]:
+    ) -> tuple[Answer, str]:
         request_id = self._new_id()
         answer = await app.answer(call, request_id, path)
         self._write_down(method, path, answer.status, call.now, request_id)
-        return answer, headers_of(answer, ((b"x-request-id", request_id.encode()),))
+        return answer, request_id
 
     def _new_id(self) -> str:
         return f"{self._id_prefix}-{next(self._numbers)}"
