@@ -254,7 +254,7 @@ async def test_an_accident_is_told_by_its_number_alone(
         raise RuntimeError("the password is 12345")
 
     await small_world.invoice()
-    monkeypatch.setattr("counterfoil.services.invoices.pay_url", fail)
+    monkeypatch.setattr("counterfoil.services.invoices.get_stored", fail)
     answer = await small_world.request("GET", "/api/invoice/1")
     assert answer.status_code == 500
     error = answer.json()["error"]

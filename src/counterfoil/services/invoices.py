@@ -5,7 +5,7 @@ import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 from msgspec import Struct
 
@@ -298,10 +298,25 @@ def _is_coming(
 
 async def get(context: Context, principal: access.Principal, invoice_id: int) -> Invoice:
     """Return an invoice of the key's merchant and mode; raises NotFoundError."""
+    return read(await get_stored(context, principal, invoice_id))
+
+
+async def get_stored(
+    context: Context, principal: access.Principal, invoice_id: int
+) -> tuple[Any, ...]:
+    """Return an invoice as it is stored, which `read` reads; raises NotFoundError.
+
+    What is stored twice in the same way is the same invoice in the same state.
+    """
     row = await context.store.find_invoice(invoice_id, principal.merchant_id, principal.mode)
     if row is None:
         raise not_found()
-    return invoices.from_row(row)
+    return tuple(row)
+
+
+def read(stored: tuple[Any, ...]) -> Invoice:
+    """Return what is stored as an invoice."""
+    return invoices.from_row(stored)
 
 
 def not_found() -> NotFoundError:
@@ -371,9 +386,9 @@ def credited(connection: Connection, context: Context, invoice_id: int) -> list[
     return payments.list_credited(connection, invoice_id, heights)
 
 
-def pay_url(context: Context, share_token: str) -> str:
+def pay_url(checkout_url: str, share_token: str) -> str:
     """Return the address of the pay page."""
-    return f"{context.checkout_url}/pay-invoice?share_token={share_token}"
+    return f"{checkout_url}/pay-invoice?share_token={share_token}"
 
 
 def describe_payment(context: Context, invoice: Invoice, item: Credited) -> dict[str, object]:
