@@ -5,8 +5,8 @@ is answered before COMMIT has returned; what fails undoes its own work alone; a 
 told to everybody who shared it.
 
 Each hand-over between two threads costs more than an insert, and so does every call that lets go of
-Python's lock while the event loop is busy. So jobs go over in lists, invoices go in by one statement
-for many, and all answers of a commit come back in one call.
+Python's lock while the event loop is busy. So jobs go over in lists, invoices go in by one
+statement for many, and all answers of a commit come back in one call.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from counterfoil.db.invoices import INSERT_COLUMNS, insert_statement
 T = TypeVar("T")
 
 _BATCH_MAX = 256
-# So many jobs do not wait for the end of the loop's turn: the disk and the loop work side by side, and
-# not in turns, when dozens of requests come at once.
+# So many jobs do not wait for the end of the loop's turn: when dozens of requests come at once, the
+# disk and the loop work side by side.
 _HAND_OVER_AT = 16
 # So many invoices by one statement at most; each size is a statement that SQLite keeps compiled.
 _ROWS_MAX = 64
