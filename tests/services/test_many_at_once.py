@@ -53,7 +53,8 @@ async def statements_of(shop: Shop, count: int) -> tuple[int, int]:
 async def test_a_look_takes_as_many_statements_for_many_payments_as_for_two(shop: Shop) -> None:
     await shop.listen()
     two, many = await statements_of(shop, 2), await statements_of(shop, 24)
-    assert two == many
+    # One more or less is the watcher's own, which now and then writes down how the node is.
+    assert all(abs(few - most) <= 1 for few, most in zip(two, many, strict=True)), (two, many)
     assert two[0] < 50
 
 

@@ -310,11 +310,12 @@ def list_ripe(connection: sa.Connection, chain: str, height: int) -> set[int]:
 
 def set_final(connection: sa.Connection, payment_ids: Collection[int], now: int) -> None:
     """Record when payments were first as deep as they must be; once set it stays."""
-    connection.execute(
-        sa.update(payment)
-        .where(payment.c.id.in_(payment_ids), payment.c.final_at.is_(None))
-        .values(final_at=now)
-    )
+    for some in chunks(payment_ids):
+        connection.execute(
+            sa.update(payment)
+            .where(payment.c.id.in_(some), payment.c.final_at.is_(None))
+            .values(final_at=now)
+        )
 
 
 @dataclass(frozen=True, slots=True)
