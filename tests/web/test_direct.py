@@ -346,7 +346,7 @@ async def test_who_does_not_read_the_answers_gets_no_more_of_them(served: Served
                     own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
             if held > 256 * 1024:
                 break
-    # A connection holds 64 KB before it asks for a pause; the answer that filled it is the last one.
+    # A connection holds 64 KB before it asks for a pause; the answer that filled it is the last.
     assert 64 * 1024 < held < 68 * 1024
 
 
