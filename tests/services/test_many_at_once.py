@@ -12,7 +12,7 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Store
 from counterfoil.db.invoices import Invoice
 from counterfoil.db.schema import event, payment
-from counterfoil.services import watching
+from counterfoil.services import payments, watching
 from tests.services.shop import Shop, open_shop
 
 
@@ -136,7 +136,7 @@ async def test_what_is_wrong_with_one_does_not_hold_up_those_before_it(
     await shop.listen()
     made = [await shop.invoice(f"{20 + number}.00") for number in range(3)]
     await pay_all(shop, made)
-    usual = watching.reassess_all
+    usual = payments.reassess_all
 
     def fail(connection: sa.Connection, context: Any, invoice_ids: Any, now: int) -> set[int]:
         if made[2].id in invoice_ids:
