@@ -1,7 +1,7 @@
 """Running a range of worlds as a test."""
 
 from tests.sim.__main__ import run
-from tests.sim.world import Tally
+from tests.sim.tally import Tally
 
 
 def check_worlds(first: int, count: int) -> None:
