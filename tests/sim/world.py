@@ -40,7 +40,7 @@ from tests.sim.receiver import Receiver
 from tests.sim.steps import Intent, Steps
 from tests.sim.tally import Tally
 
-STEPS = 60
+STEPS = 36
 DEEPEST = 300
 DEEP_EVERY = 25
 SECOND = 1_000
@@ -193,7 +193,7 @@ class World:
 
     async def _risk(self, act: Callable[[], Awaitable[Any]]) -> None:
         """Do something that may be cut off at any statement."""
-        if self.chance.randrange(5) == 0:
+        if self.chance.randrange(4) == 0:
             statements = self.chance.randrange(1, self.chance.choice([20, 60, 200]))
             self.fuse.light(statements, is_power_cut=self.chance.randrange(4) == 0)
         # What ends in a task of the courier's is noticed by the fuse alone.
@@ -273,8 +273,9 @@ class World:
         if self.seed % DEEP_EVERY == 0:
             await self._grow_tall()
         for _ in range(STEPS):
-            ((_, act),) = self.chance.choices(acts, weights)
-            await act()
+            count = self.chance.randint(1, 3)
+            for _, act in self.chance.choices(acts, weights, k=count):
+                await act()
             await self._work()
             self.steps.check()
         await self._heal()
@@ -461,7 +462,7 @@ class World:
         self.clock.advance(16 * SECOND)
         self.chain.now = self.clock.now()
         self.chain.mine(self.chain.confirmations.base + 2)
-        for _ in range(4):
+        for _ in range(3):
             self.chain.now = self.clock.now()
             self.chain.mine()
             await self._look()
