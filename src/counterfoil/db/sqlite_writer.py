@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -29,6 +30,7 @@ T = TypeVar("T")
 _BATCH_MAX = 256
 # So many invoices by one statement at most; each size is a statement that SQLite keeps compiled.
 _ROWS_MAX = 64
+_VALUES = itemgetter(*INSERT_COLUMNS)
 
 
 class _Job:
@@ -62,7 +64,7 @@ class _Invoice(_Job):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, row: Mapping[str, Any]) -> None:
         super().__init__(loop)
-        self.values = [row[column] for column in INSERT_COLUMNS]
+        self.values = _VALUES(row)
 
 
 class Writer:
@@ -85,12 +87,11 @@ class Writer:
         result: T = await job.future
         return result
 
-    async def insert(self, row: Mapping[str, Any]) -> int:
-        """Insert an invoice in the next commit and return its id after it."""
+    def insert(self, row: Mapping[str, Any]) -> asyncio.Future[int]:
+        """Insert an invoice in the next commit; its id is there after it."""
         job = _Invoice(self._loop, row)
         self._gather(job)
-        invoice_id: int = await job.future
-        return invoice_id
+        return job.future
 
     async def close(self) -> None:
         """Finish what has come in, then disconnect."""

@@ -8,7 +8,7 @@ from counterfoil.core import events
 from counterfoil.core.access import Scope
 from counterfoil.core.errors import InvalidError, Problem
 from counterfoil.core.invoice import Status
-from counterfoil.core.ports import Outcome
+from counterfoil.core.ports import Mode, Outcome
 from counterfoil.services import invoices, simulator
 from counterfoil.services.invoices import Created
 from counterfoil.web import bodies, drafts, queries, views
@@ -56,7 +56,34 @@ async def get_invoice(call: Call) -> Answer:
 
 
 def _view(call: Call, invoice: invoices.Invoice) -> views.Invoice:
-    return views.Invoice(**invoices.describe(call.deps.context, invoice))
+    standing, conditions = invoice.standing, invoice.standing.conditions
+    return views.Invoice(
+        id=invoice.id,
+        share_token=invoice.share_token,
+        created_at=events.iso(invoice.created_at),
+        pay_url=invoices.pay_url(call.deps.context, invoice.share_token),
+        fiat_amount=str(invoice.amount),
+        fiat_currency=invoice.currency,
+        status=standing.status,
+        updated_at=events.iso(invoice.updated_at),
+        due_at=None if invoice.due_at is None else events.iso(invoice.due_at),
+        coin_symbol=invoice.coin_symbol,
+        type=invoice.type,
+        wallet_address=invoice.wallet_address,
+        memo=invoice.memo,
+        client_name=invoice.client_name,
+        client_email=invoice.client_email,
+        invoice_title=invoice.title,
+        invoice_message=invoice.message,
+        exceptions=conditions,
+        exception=conditions[0] if conditions else None,
+        paid_at=None if invoice.paid_at is None else events.iso(invoice.paid_at),
+        order_id=invoice.order_id,
+        metadata=invoice.metadata,
+        redirect_url=invoice.redirect_url,
+        coins=invoice.coins,
+        test=invoice.mode is Mode.TEST,
+    )
 
 
 async def list_invoices(call: Call) -> Answer:
