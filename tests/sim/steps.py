@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from counterfoil.core.invoice import MOVES, EventType, Status
 
 if TYPE_CHECKING:
-    from tests.sim.world import World
+    from tests.sim.server import Server
 
 _OF_MOVES = frozenset(kind.value for kinds in MOVES.values() for kind in kinds)
 _BURIED = frozenset({EventType.DETECTED.value, EventType.CONFIRMED.value})
@@ -34,7 +34,7 @@ class Intent:
 class Steps:
     """The invariants of a step, and how far they have been read."""
 
-    world: "World"
+    world: "Server"
     faults: list[str] = field(default_factory=list)
     _connection: sqlite3.Connection | None = None
     _witness_id: int = 0

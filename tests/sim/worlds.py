@@ -17,3 +17,4 @@ def check_worlds(first: int, count: int) -> None:
     assert total.payments > 0
     assert total.reorgs > 0
     assert total.crashes > 0
+    assert total.power_cuts > 0

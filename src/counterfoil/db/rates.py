@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -148,7 +149,7 @@ def widen_ranges(connection: sa.Connection, prices: Mapping[quote.Pair, Decimal]
 
 
 # Made once: every quote and every payment asks for prices.
-_PAIRS = sa.bindparam("pairs", expanding=True)
+_PAIRS: sa.BindParameter[Any] = sa.bindparam("pairs", expanding=True)
 _TICKS = sa.select(rate).where(sa.tuple_(rate.c.base, rate.c.currency).in_(_PAIRS))
 _HOURS = sa.select(rate_hour).where(
     sa.tuple_(rate_hour.c.base, rate_hour.c.currency).in_(_PAIRS),
