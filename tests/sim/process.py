@@ -134,9 +134,11 @@ def read_files(path: Path) -> tuple[bytes, bytes]:
 
 def _tear(before: bytes, after: bytes, chance: random.Random) -> bytes:
     """Return a mixture of two states of a file, in which each sector is of the one or the other."""
-    sectors = []
-    for start in range(0, len(after), _SECTOR_BYTES):
-        old, new = (each[start : start + _SECTOR_BYTES] for each in (before, after))
+    # A log grows at its end, until it begins anew.
+    start = len(before) // _SECTOR_BYTES * _SECTOR_BYTES if after.startswith(before) else 0
+    sectors = [after[:start]]
+    for place in range(start, len(after), _SECTOR_BYTES):
+        old, new = (each[place : place + _SECTOR_BYTES] for each in (before, after))
         old = old.ljust(len(new), b"\0")
         sectors.append(new if chance.randrange(4) else old)
     return b"".join(sectors)
