@@ -180,6 +180,6 @@ async def database_time(database: Database, now: int) -> int:
     return await database.read(lambda connection: loops.database_now(connection, now))
 
 
-async def list_chain_states(database: Database, names: Sequence[str]) -> list[loops.ChainState]:
-    """Return how chains stand, as far as the database knows them."""
-    return await database.read(lambda connection: loops.list_chains(connection, names))
+async def list_chain_states(database: Database) -> list[loops.ChainState]:
+    """Return how chains stand, all that were ever switched on."""
+    return await database.read(loops.list_all_chains)

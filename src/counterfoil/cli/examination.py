@@ -18,6 +18,7 @@ from counterfoil.core import events, money
 from counterfoil.core.errors import CounterfoilError, NodeError
 from counterfoil.core.ports import Chain, Mode
 from counterfoil.services import rates, wallets
+from counterfoil.services.watching import ChainState
 from counterfoil.settings import Settings, variable
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -74,6 +75,8 @@ async def _findings(session: Session) -> AsyncIterator[Finding]:
         for chain in chains:
             stack.push_async_callback(chain.close)
             yield await examination.look_at_chain(chain)
+        for finding in await examination.look_at_missing_chains(chains):
+            yield finding
         yield await examination.look_at_rates(chains)
         yield await examination.look_at_wallets()
         yield _public_url(settings)
@@ -209,14 +212,11 @@ class _Examination:
 
     async def _cursor_finding(self, chain: Chain, height: int) -> Finding:
         """Tell how far a chain whose node is well has been read."""
-        states = (
-            await parts.list_chain_states(self.database, [chain.name]) if self._is_usable else []
-        )
+        state = (await self._chain_states()).get(chain.name)
         node = f"The node is synced at block {height}"
-        if not states or states[0].cursor is None:
+        if state is None or state.cursor is None:
             return Finding(OK, chain.name, f"{node}; `counterfoil serve` starts to watch there.")
-        (state,) = states
-        cursor = states[0].cursor
+        cursor = state.cursor
         is_watched = self.clock.now() - (state.checked_at or 0) <= _UNWATCHED_AFTER_MS
         if not is_watched:
             text = f"{node}, and nobody watches: start `counterfoil serve`."
@@ -227,6 +227,30 @@ class _Examination:
             text = f"{node}, our watcher at {cursor.height}: it is catching up."
             return Finding(NOTE, chain.name, text)
         return Finding(OK, chain.name, f"{node}, and watched.")
+
+    async def _chain_states(self) -> dict[str, ChainState]:
+        """Return how the chains stand that the database knows, by name."""
+        states = await parts.list_chain_states(self.database) if self._is_usable else []
+        return {state.name: state for state in states}
+
+    async def look_at_missing_chains(self, chains: Sequence[Chain]) -> list[Finding]:
+        """Tell of chains that were watched once, are not now, and are still waited for."""
+        on = {chain.name for chain in chains}
+        missing = [
+            state
+            for name, state in (await self._chain_states()).items()
+            if name not in on and state.watched_at is not None and state.retired_at is None
+        ]
+        return [
+            Finding(
+                PROBLEM,
+                state.name,
+                "It was watched before and is not switched on: payments on it are not seen, and "
+                f"its invoices do not expire. Set {variable(f'chains.{state.name}.rpc')}, or end "
+                f"the wait for good: `counterfoil chain retire {state.name}`.",
+            )
+            for state in missing
+        ]
 
     async def look_at_rates(self, chains: Sequence[Chain]) -> Finding:
         """Ask the sources, and tell what they say and which coin has no price."""

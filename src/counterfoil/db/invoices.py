@@ -303,6 +303,7 @@ _DUE = (
     .where(
         ~sa.exists()
         .where(quote.c.invoice_id == invoice.c.id, chain.c.name == quote.c.chain)
+        .where(chain.c.retired_at.is_(None))
         .where(sa.or_(chain.c.watched_at.is_(None), chain.c.watched_at <= invoice.c.due_at))
         .correlate(invoice)
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from counterfoil.core.ports import Block
-from counterfoil.db.schema import chain, header, lease
+from counterfoil.db.schema import chain, chain_transaction, header, lease, payment, transfer
 from counterfoil.db.sql import upsert
 
 HEADERS_KEPT = 2_048
@@ -30,7 +30,7 @@ class ChainState:
     """How a chain stands: its cursor, until when it has been watched, and what ails it.
 
     `amounts_rest_ms` is how long it must still be watched, after a restore, before shared addresses
-    ask for new amounts.
+    ask for new amounts. `retired_at` is since when it is switched off for good.
     """
 
     name: str
@@ -41,14 +41,28 @@ class ChainState:
     checked_at: int | None
     node_height: int | None
     amounts_rest_ms: int
+    retired_at: int | None
+
+    def is_over(self, at: int) -> bool:
+        """Tell whether all that happened up to a time is known, or is no longer waited for."""
+        return self.retired_at is not None or (self.watched_at is not None and self.watched_at > at)
 
 
 def ensure_chain(connection: sa.Connection, name: str, network: str) -> None:
-    """Make the row of a chain if there is none."""
+    """Make the row of a chain if there is none; one that was switched off is on again."""
     connection.execute(
         upsert(connection, chain)
         .values(name=name, network=network, watched_ms=0)
-        .on_conflict_do_nothing()
+        .on_conflict_do_update(index_elements=[chain.c.name], set_={"retired_at": None})
+    )
+
+
+def retire(connection: sa.Connection, name: str, now: int) -> None:
+    """Note that a chain is switched off for good; the first time counts."""
+    connection.execute(
+        sa.update(chain)
+        .where(chain.c.name == name, chain.c.retired_at.is_(None))
+        .values(retired_at=now)
     )
 
 
@@ -99,28 +113,50 @@ _HIGHEST = (
     .scalar_subquery()
 )
 _IS_CURSOR = sa.and_(header.c.chain == chain.c.name, header.c.height == _HIGHEST)
-_CHAINS = (
+_ALL_CHAINS = (
     sa.select(chain, header.c.height, header.c.hash)
     .select_from(chain.outerjoin(header, _IS_CURSOR))
-    .where(chain.c.name.in_(sa.bindparam("names", expanding=True)))
+    .order_by(chain.c.name)
 )
+_CHAINS = _ALL_CHAINS.where(chain.c.name.in_(sa.bindparam("names", expanding=True)))
 
 
 def list_chains(connection: sa.Connection, names: Sequence[str]) -> list[ChainState]:
-    """Return how the chains stand."""
-    return [
-        ChainState(
-            name=row["name"],
-            cursor=None if row["hash"] is None else Cursor(row["height"], row["hash"]),
-            watched_at=row["watched_at"],
-            watched_ms=row["watched_ms"],
-            trouble=row["trouble"],
-            checked_at=row["checked_at"],
-            node_height=row["node_height"],
-            amounts_rest_ms=max((row["amounts_from_ms"] or 0) - row["watched_ms"], 0),
-        )
-        for row in connection.execute(_CHAINS, {"names": names}).mappings()
-    ]
+    """Return how the chains of these names stand, those that have a row."""
+    return [_state(row) for row in connection.execute(_CHAINS, {"names": names}).mappings()]
+
+
+def list_all_chains(connection: sa.Connection) -> list[ChainState]:
+    """Return how all chains stand that were ever switched on."""
+    return [_state(row) for row in connection.execute(_ALL_CHAINS).mappings()]
+
+
+def count_open_payments(connection: sa.Connection) -> dict[str, int]:
+    """Return how many payments are neither final nor gone, by chain."""
+    statement = (
+        sa.select(chain_transaction.c.chain, sa.func.count())
+        .select_from(payment)
+        .join(transfer, transfer.c.id == payment.c.transfer_id)
+        .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
+        .where(payment.c.final_at.is_(None), payment.c.detached_at.is_(None))
+        .where(chain_transaction.c.gone_at.is_(None))
+        .group_by(chain_transaction.c.chain)
+    )
+    return dict(connection.execute(statement).tuples().all())
+
+
+def _state(row: sa.RowMapping) -> ChainState:
+    return ChainState(
+        name=row["name"],
+        cursor=None if row["hash"] is None else Cursor(row["height"], row["hash"]),
+        watched_at=row["watched_at"],
+        watched_ms=row["watched_ms"],
+        trouble=row["trouble"],
+        checked_at=row["checked_at"],
+        node_height=row["node_height"],
+        amounts_rest_ms=max((row["amounts_from_ms"] or 0) - row["watched_ms"], 0),
+        retired_at=row["retired_at"],
+    )
 
 
 _ADD_HEADER = sa.insert(header)

@@ -192,6 +192,8 @@ chain = sa.Table(
     _number("node_height", null=True),
     # After a restore: shared addresses ask for no new amounts before this reading of `watched_ms`.
     _number("amounts_from_ms", null=True),
+    # Since when it is switched off for good: nothing waits any longer for what happened on it.
+    _at("retired_at", null=True),
 )
 
 header = sa.Table(

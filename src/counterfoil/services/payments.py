@@ -132,8 +132,7 @@ def _facts(
         cancelled_at=invoice.cancelled_at,
         marked_at=invoice.marked_at,
         mark_id=invoice.mark_id,
-        is_watched_past_due=due_at is not None
-        and all(state.watched_at is not None and state.watched_at > due_at for state in states),
+        is_watched_past_due=due_at is not None and all(state.is_over(due_at) for state in states),
         waits_until=waits_until,
         payments=tuple(item.payment for item in credited),
     )

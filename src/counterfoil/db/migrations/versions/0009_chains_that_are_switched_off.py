@@ -1,0 +1,14 @@
+"""Note since when a chain is switched off for good."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Expand the schema."""
+    op.add_column("chain", sa.Column("retired_at", sa.BigInteger(), nullable=True))
