@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from counterfoil.cli import backups, channels, merchants, server, wallets
+from counterfoil.cli import backups, channels, merchants, repairs, server, wallets
 from counterfoil.cli.session import Sentences, Session
 
 # What we write is ours alone: the database, its copies and the secret key.
@@ -28,6 +28,7 @@ app.add_typer(wallets.wallet, name="wallet")
 app.add_typer(channels.channel, name="channel")
 app.add_typer(backups.backup, name="backup")
 server.add_to(app)
+app.command()(repairs.rescan)
 
 
 def _show_version(is_wanted: bool) -> None:  # noqa: FBT001  # the signature is Typer's

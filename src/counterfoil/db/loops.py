@@ -116,6 +116,16 @@ def add_header(connection: sa.Connection, name: str, block: Block) -> None:
     )
 
 
+def fill_header(connection: sa.Connection, name: str, block: Block, cursor_height: int) -> None:
+    """Keep the header of a block below the cursor, if one is missing there and would be kept."""
+    if cursor_height - HEADERS_KEPT < block.height < cursor_height:
+        connection.execute(
+            upsert(connection, header)
+            .values(chain=name, height=block.height, hash=block.hash, mined_at=block.mined_at)
+            .on_conflict_do_nothing()
+        )
+
+
 def cut_headers(connection: sa.Connection, name: str, above: int) -> None:
     """Move the cursor back: forget the headers above a height."""
     connection.execute(sa.delete(header).where(header.c.chain == name, header.c.height > above))

@@ -274,6 +274,24 @@ inbox = sa.Table(
     sa.Index(None, "created_at"),
 )
 
+# Stretches of a chain that are to be read again: whoever watches the chain does it.
+rescan = sa.Table(
+    "rescan",
+    metadata,
+    _id(),
+    _text("chain"),
+    _number("first_height"),
+    _number("next_height"),
+    _number("last_height"),
+    # The ids of the transfers that nobody had known.
+    _text("found"),
+    # Why it ended before its last block.
+    _text("trouble", null=True),
+    _at("created_at"),
+    _at("done_at", null=True),
+    sa.Index("ix_rescan_open", "chain", **_where("done_at IS NULL")),
+)
+
 # Invoices whose facts have changed since they were last assessed. A row for each chain: what one
 # chain's watcher clears away must not be what another one has just noted.
 due_reassess = sa.Table(

@@ -30,7 +30,10 @@ _WATCH_GAP_MAX_MS = 30_000
 
 @dataclass(slots=True)
 class _Look:
-    """One look at a chain: what it is recorded into and what it has touched so far."""
+    """One look at a chain: what it is recorded into and what it has touched so far.
+
+    `touched` are transactions, `found` transfers that nobody knew.
+    """
 
     connection: Connection
     context: Context
@@ -38,6 +41,7 @@ class _Look:
     now: int
     watched_at: int | None
     touched: set[int] = field(default_factory=set)
+    found: list[int] = field(default_factory=list)
 
 
 def _look(connection: Connection, context: Context, chain: Chain, now: int) -> _Look:
@@ -64,6 +68,24 @@ def record_block(
     look = _look(connection, context, chain, now)
     _add_block(look, block)
     _mark_due(look, block.height)
+
+
+def record_again(
+    connection: Connection, context: Context, chain: Chain, block: Block, now: int
+) -> list[int]:
+    """Record once more a block that the cursor has passed; return the transfers that were missed.
+
+    Whoever should have seen those was blind, so they came when they were mined. What is known is
+    left as it is: a transfer is matched once. A header that is missing is kept, since the way back
+    after a reorg may lead over it.
+    """
+    cursor = loops.get_cursor(connection, chain.name)
+    assert cursor is not None, "only what the cursor has passed is read again"  # noqa: S101  # a promise of our own
+    look = _Look(connection, context, chain, now, watched_at=None)
+    _read_block(look, block)
+    loops.fill_header(connection, chain.name, block, cursor.height)
+    _mark_due(look, cursor.height)
+    return look.found
 
 
 def record_reorg(
@@ -126,6 +148,11 @@ def _miss(look: _Look, known: payments.StoredTransaction, head: Head) -> None:
 
 
 def _add_block(look: _Look, block: Block) -> None:
+    _read_block(look, block)
+    loops.add_header(look.connection, look.chain.name, block)
+
+
+def _read_block(look: _Look, block: Block) -> None:
     pending = payments.list_pending(look.connection, look.chain.name)
     destinations = _ours(look.connection, block.transactions)
     for seen in block.transactions:
@@ -133,7 +160,6 @@ def _add_block(look: _Look, block: Block) -> None:
     mined = {seen.txid for seen in block.transactions}
     waiting = [known for known in pending if known.txid not in mined]
     _find_displaced(look, waiting, block.transactions, listed=frozenset())
-    loops.add_header(look.connection, look.chain.name, block)
 
 
 def _ours(
@@ -170,6 +196,7 @@ def _observe(
             look.connection, transaction_id, transfer, destinations[transfer.destination].id
         )
         if transfer_id is not None:
+            look.found.append(transfer_id)
             owner = destinations[transfer.destination]
             _match(look, seen, transfer, transfer_id, owner, arrived_at)
 

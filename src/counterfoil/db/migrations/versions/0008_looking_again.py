@@ -1,0 +1,30 @@
+"""Stretches of a chain that are to be read again."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from counterfoil.db.columns import at, identity, number, text, where
+
+revision = "0008"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Expand the schema."""
+    op.create_table(
+        "rescan",
+        identity(),
+        text("chain"),
+        number("first_height"),
+        number("next_height"),
+        number("last_height"),
+        text("found"),
+        text("trouble", null=True),
+        at("created_at"),
+        at("done_at", null=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_rescan")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_rescan_open", "rescan", ["chain"], **where("done_at IS NULL"))
