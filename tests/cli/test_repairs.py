@@ -67,3 +67,24 @@ def test_a_height_beyond_the_cursor(program: Program) -> None:
 def test_a_coin_that_nobody_takes(program: Program) -> None:
     said = program.refused("rescan", "DOGE", "--from", "0")
     assert said == "method names no coin that this server takes; it takes: TEST."
+
+
+def test_an_invoice_is_explained_before_and_after_the_repair(program: Program) -> None:
+    invoice_id, txid = asyncio.run(_pay_unseen(program))
+    said = program("explain", str(invoice_id), "--txid", txid)
+    assert said[0] == f"Invoice {invoice_id} over 25.00 USD is Unpaid."
+    assert "No payment of it was seen." in said
+    assert (
+        f"Transaction {txid} is in block 1 with 3 confirmations, says the node of simulator."
+        in said
+    )
+    advice = said[said.index("What to do:") + 1 :]
+    wanted = "- Run `counterfoil rescan TEST --from 1`: that block was passed while nobody could "
+    assert advice[-2] == wanted + "see it."
+    program("rescan", "TEST", "--from", "1")
+    again = program("explain", str(invoice_id), "--txid", txid)
+    assert again[-1] == "- It is paid: there is nothing to do."
+
+
+def test_an_unknown_invoice_is_not_explained(program: Program) -> None:
+    assert program.refused("explain", "77") == "There is no such invoice."

@@ -28,6 +28,7 @@ app.add_typer(wallets.wallet, name="wallet")
 app.add_typer(channels.channel, name="channel")
 app.add_typer(backups.backup, name="backup")
 server.add_to(app)
+app.command()(repairs.explain)
 app.command()(repairs.rescan)
 
 

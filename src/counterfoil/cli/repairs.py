@@ -1,4 +1,4 @@
-"""The command that reads a stretch of a chain again."""
+"""The commands for when a payment is missing: why it is, and reading a chain again."""
 
 import sys
 from collections.abc import Callable
@@ -6,15 +6,41 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterfoil.cli.session import session_of
+from counterfoil.cli.session import find_invoice, session_of
 from counterfoil.core.money import format_coin
 
 if TYPE_CHECKING:
     from counterfoil.app.parts import Installation
     from counterfoil.services.context import Methods
+    from counterfoil.services.explanation import Case
     from counterfoil.services.rescans import Found, Report, Rescan
 
 _HOLDER_BYTES = 8
+
+
+def explain(
+    context: typer.Context,
+    invoice: Annotated[str, typer.Argument(help="Its id, share token or pay_url.")],
+    txid: Annotated[
+        str | None, typer.Option(metavar="ID", help="A transaction that the payer names.")
+    ] = None,
+) -> None:
+    """Say why an invoice is not paid: what was asked for, what was seen, and what to do.
+
+    With --txid the nodes are asked for that transaction.
+    """
+    from counterfoil.services import diagnosis, explanation
+
+    async def work(here: "Installation") -> "Case":
+        found = await find_invoice(here, invoice)
+        return await diagnosis.examine(here.context, found, txid, here.clock.now())
+
+    case = session_of(context).run(work)
+    for sentence in explanation.findings(case):
+        typer.echo(sentence)
+    typer.echo("What to do:")
+    for sentence in explanation.advice(case):
+        typer.echo(f"- {sentence}")
 
 
 def rescan(

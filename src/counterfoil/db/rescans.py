@@ -7,8 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from counterfoil.db.quotes import CHUNK
-from counterfoil.db.schema import chain_transaction, inbox, payment, rescan, transfer
+from counterfoil.db.schema import rescan
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,52 +94,3 @@ def end(connection: sa.Connection, rescan_id: int, trouble: str | None, now: int
     connection.execute(
         sa.update(rescan).where(rescan.c.id == rescan_id).values(trouble=trouble, done_at=now)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A transfer and where it lies: credited to an invoice, or in the inbox for a reason."""
-
-    txid: str
-    place: int
-    method: str
-    amount_atomic: int
-    block_height: int | None
-    invoice_id: int | None
-    reason: str | None
-
-
-def list_found(connection: sa.Connection, transfer_ids: Sequence[int]) -> list[Found]:
-    """Return where some transfers lie now."""
-    statement = (
-        sa.select(
-            chain_transaction.c.txid,
-            transfer.c.place,
-            transfer.c.method,
-            transfer.c.amount_atomic,
-            chain_transaction.c.block_height,
-            payment.c.invoice_id,
-            inbox.c.reason,
-        )
-        .select_from(transfer)
-        .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
-        .outerjoin(
-            payment, (payment.c.transfer_id == transfer.c.id) & payment.c.detached_at.is_(None)
-        )
-        .outerjoin(inbox, inbox.c.transfer_id == transfer.c.id)
-        .order_by(transfer.c.id)
-    )
-    parts = [transfer_ids[start : start + CHUNK] for start in range(0, len(transfer_ids), CHUNK)]
-    return [
-        Found(
-            row.txid,
-            row.place,
-            row.method,
-            int(row.amount_atomic),
-            row.block_height,
-            row.invoice_id,
-            None if row.invoice_id is not None else row.reason,
-        )
-        for part in parts
-        for row in connection.execute(statement.where(transfer.c.id.in_(part)))
-    ]

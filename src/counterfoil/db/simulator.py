@@ -99,6 +99,15 @@ def list_mempool(connection: sa.Connection) -> tuple[Transaction, ...]:
     return tuple(_transaction(row) for row in connection.execute(statement).mappings())
 
 
+def get_transaction(connection: sa.Connection, txid: str) -> tuple[Transaction, int | None] | None:
+    """Return a transaction that was not replaced, and the height of its block."""
+    statement = sa.select(*_TRANSACTION, simulator_transaction.c.block_height).where(
+        simulator_transaction.c.txid == txid, simulator_transaction.c.dropped_at.is_(None)
+    )
+    row = connection.execute(statement).mappings().first()
+    return (_transaction(row), row["block_height"]) if row else None
+
+
 _TRANSACTION = (
     simulator_transaction.c.txid,
     simulator_transaction.c.spends,
@@ -402,3 +411,7 @@ class Ledger:
     async def mempool(self) -> tuple[Transaction, ...]:
         """Return the unconfirmed transactions."""
         return await self._store.read(list_mempool)
+
+    async def transaction(self, txid: str) -> tuple[Transaction, int | None] | None:
+        """Return a transaction that counts, and the height of its block if it is in one."""
+        return await self._store.read(lambda connection: get_transaction(connection, txid))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from counterfoil.core.errors import ConflictError, InvalidError, Problem
 from counterfoil.core.ports import Chain, Clock, Mode
-from counterfoil.db import loops, rescans
+from counterfoil.db import loops, rescans, transfers
 from counterfoil.db.engine import Connection
 from counterfoil.services.context import Context
 from counterfoil.services.watching import LeaseLostError, Watch
@@ -20,7 +20,7 @@ _POLL_S = 0.5
 
 # What a report is made of.
 Rescan = rescans.Rescan
-Found = rescans.Found
+Found = transfers.Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ async def carry_out(
             known, trouble = await context.store.read(read)
     finally:
         await watch.release()
-    found = await context.store.read(lambda c: rescans.list_found(c, known.found))
+    found = await context.store.read(lambda c: transfers.list_by_id(c, known.found))
     return Report(known, found)
 
 
