@@ -203,7 +203,7 @@ FINDINGS: dict[str, tuple[Case, str]] = {
         looked_up(confirmations=1),
         "Transaction ab is in block 40 with 1 confirmation, says the node of litecoin.",
     ),
-    "a mined transaction": (FOUND and looked_up(), PAID),
+    "a mined transaction": (looked_up(), PAID),
     "what pays others": (looked_up(outputs=(STRANGER,)), "It pays 0.2 LTC to ltc1else."),
     "what pays only others": (
         looked_up(outputs=(STRANGER,)),

@@ -292,6 +292,17 @@ rescan = sa.Table(
     sa.Index("ix_rescan_open", "chain", **_where("done_at IS NULL")),
 )
 
+# Transactions that payers name: they make us look, and credit nothing.
+claim = sa.Table(
+    "claim",
+    metadata,
+    _id(),
+    _ref("invoice_id", "invoice"),
+    _text("txid"),
+    _at("created_at"),
+    sa.Index(None, "invoice_id", "created_at"),
+)
+
 # Invoices whose facts have changed since they were last assessed. A row for each chain: what one
 # chain's watcher clears away must not be what another one has just noted.
 due_reassess = sa.Table(

@@ -10,7 +10,7 @@ from counterfoil.core.errors import NodeError
 from counterfoil.core.invoice import Status
 from counterfoil.core.payment import counted, credit
 from counterfoil.core.ports import Chain, Head, Transaction, Transfer
-from counterfoil.db import loops, payments, quotes, transfers
+from counterfoil.db import claims, loops, payments, quotes, transfers
 from counterfoil.db.engine import Connection
 from counterfoil.db.invoices import Invoice
 from counterfoil.db.payments import Credited
@@ -84,6 +84,7 @@ def _case(connection: Connection, context: Context, invoice: Invoice, now: int) 
         asked=tuple(_asked(context, invoice, quote, now) for quote in known),
         seen=_seen(context, invoice, credited),
         strays=_strays(connection, context, known),
+        claims=tuple(claims.list_of_invoice(connection, invoice.id)),
         networks=tuple(_network(context, name, states.get(name), now) for name in names),
     )
 

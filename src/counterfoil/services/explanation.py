@@ -143,7 +143,10 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All the facts about an invoice that an explanation is made from."""
+    """All the facts about an invoice that an explanation is made from.
+
+    `claims` are the transactions that payers named, and when.
+    """
 
     invoice_id: int
     status: Status
@@ -159,6 +162,7 @@ class Case:
     seen: tuple[Seen, ...]
     strays: tuple[Stray, ...]
     networks: tuple[Network, ...]
+    claims: tuple[tuple[str, int], ...] = ()
     lookups: tuple[Lookup, ...] = ()
 
 
@@ -181,6 +185,7 @@ def findings(case: Case) -> list[str]:
         *(_stray(stray) for stray in case.strays),
         *_missing(case),
         *(_network(network) for network in case.networks),
+        *(f"At {iso(at)} a payer named transaction {txid}." for txid, at in case.claims),
         *(sentence for lookup in case.lookups for sentence in _looked_up(lookup, case.invoice_id)),
     ]
 

@@ -82,5 +82,6 @@ EXPLANATION: dict[str, Any] = {
             "seen": True,
         }
     ],
+    "claims": [],
     "lookups": [],
 }

@@ -99,6 +99,13 @@ class Network(Struct, kw_only=True):
     seen: Annotated[bool, Meta(description="Whether what happens there now would be seen.")]
 
 
+class Claim(Struct, kw_only=True):
+    """A transaction that a payer named on the pay page."""
+
+    txid: str
+    at: views.Time
+
+
 class Output(Struct, kw_only=True):
     """A transfer of the transaction."""
 
@@ -147,6 +154,7 @@ class Explanation(Struct, kw_only=True):
     inbox: list[Stray]
     missing: Missing | None
     chains: list[Network]
+    claims: list[Claim]
     lookups: list[Lookup]
 
 
@@ -191,6 +199,7 @@ def _view(case: Case) -> Explanation:
             coins=[_due(each) for each in case.coins],
         ),
         chains=[_network(each) for each in case.networks],
+        claims=[Claim(txid=txid, at=events.iso(at)) for txid, at in case.claims],
         lookups=[_lookup(each) for each in case.lookups],
     )
 

@@ -1,9 +1,9 @@
-"""Stretches of a chain that are to be read again."""
+"""Stretches of a chain that are to be read again, and what payers say they have paid."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from counterfoil.db.columns import at, identity, number, text, where
+from counterfoil.db.columns import at, identity, number, ref, text, where
 
 revision = "0008"
 down_revision = "0006"
@@ -28,3 +28,14 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_rescan_open", "rescan", ["chain"], **where("done_at IS NULL"))
+    op.create_table(
+        "claim",
+        identity(),
+        ref("invoice_id", "invoice"),
+        text("txid"),
+        at("created_at"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_claim")),
+        sqlite_autoincrement=True,
+    )
+    columns = ["invoice_id", "created_at"]
+    op.create_index(op.f("ix_claim_invoice_id_created_at"), "claim", columns)
