@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,7 +18,7 @@ from counterfoil.settings import load
 from tests.cli.program import Program
 
 
-async def _pay_unseen(program: Program) -> tuple[int, str]:
+async def pay_unseen(program: Program, **fields: Any) -> tuple[int, str]:
     """Pay a test invoice in a block that the cursor passes without looking."""
     async with opened(load({}, {"data": program.folder})) as here:
         context, now = here.context, here.clock.now()
@@ -27,7 +28,7 @@ async def _pay_unseen(program: Program) -> tuple[int, str]:
         await watch.release()
         merchant = await merchants.find(here.database, None)
         who = Principal(1, merchant.id, Mode.TEST, Scope.FULL)
-        draft = invoices.Draft(parse_fiat("25", "USD"), "USD")
+        draft = invoices.Draft(parse_fiat("25", "USD"), "USD", **fields)
         made = await invoices.create(context, who, draft, now)
         invoice = await invoices.get(context, who, made.id)
         txid = await simulating.simulate(context, invoice, Outcome.EXACT, now)
@@ -43,7 +44,7 @@ async def _pay_unseen(program: Program) -> tuple[int, str]:
 
 
 def test_what_was_missed_is_told_and_credited_once(program: Program) -> None:
-    invoice_id, txid = asyncio.run(_pay_unseen(program))
+    invoice_id, txid = asyncio.run(pay_unseen(program))
     first, last = program("rescan", "test", "--from", "1")
     assert first == f"25 TEST in transaction {txid}, block 1, is credited to invoice {invoice_id}"
     assert last == "3 blocks of simulator read again from 1 on: 1 payment that was missed."
@@ -57,7 +58,7 @@ def test_a_chain_that_was_never_read(program: Program) -> None:
 
 
 def test_a_height_beyond_the_cursor(program: Program) -> None:
-    asyncio.run(_pay_unseen(program))
+    asyncio.run(pay_unseen(program))
     said = program.refused("rescan", "TEST", "--from", "1000")
     assert re.fullmatch(
         r"simulator has been read up to block 3: --from must be .* that one\.", said
@@ -70,7 +71,7 @@ def test_a_coin_that_nobody_takes(program: Program) -> None:
 
 
 def test_an_invoice_is_explained_before_and_after_the_repair(program: Program) -> None:
-    invoice_id, txid = asyncio.run(_pay_unseen(program))
+    invoice_id, txid = asyncio.run(pay_unseen(program))
     said = program("explain", str(invoice_id), "--txid", txid)
     assert said[0] == f"Invoice {invoice_id} over 25.00 USD is Unpaid."
     assert "No payment of it was seen." in said

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from counterfoil.cli import backups, channels, merchants, repairs, server, wallets
+from counterfoil.cli import backups, channels, ledger, merchants, repairs, server, wallets
 from counterfoil.cli.session import Sentences, Session
 
 # What we write is ours alone: the database, its copies and the secret key.
@@ -27,6 +27,7 @@ app.add_typer(merchants.key, name="key")
 app.add_typer(wallets.wallet, name="wallet")
 app.add_typer(channels.channel, name="channel")
 app.add_typer(backups.backup, name="backup")
+app.add_typer(ledger.ledger, name="ledger")
 server.add_to(app)
 app.command()(repairs.explain)
 app.command()(repairs.rescan)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,6 +13,7 @@ from counterfoil.core import payment as core_payment
 from counterfoil.core.confirmations import CONFIRMATIONS_MAX
 from counterfoil.core.matching import Reason
 from counterfoil.core.ports import Block, Mode, Transaction, Transfer
+from counterfoil.core.quote import Rate
 from counterfoil.db.quotes import CHUNK
 from counterfoil.db.schema import (
     chain_transaction,
@@ -21,6 +23,14 @@ from counterfoil.db.schema import (
     quote,
     transfer,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What coin was worth at a moment, exactly, and the rate of that with its sources and time."""
+
+    rate: Rate
+    value: Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +179,11 @@ def insert_payment(
     transfer_id: int,
     quote_id: int,
     arrived_at: int,
-    arrival: tuple[Decimal, Fraction] | None,
+    arrival: Worth | None,
     depth_needed: int,
     now: int,
 ) -> None:
-    """Credit a transfer to an invoice; `arrival` is the rate then, and what it was worth."""
-    rate, value = arrival or (None, None)
+    """Credit a transfer to an invoice; `arrival` is what it was worth when it came."""
     connection.execute(
         sa.insert(payment).values(
             invoice_id=invoice_id,
@@ -182,11 +191,23 @@ def insert_payment(
             quote_id=quote_id,
             created_at=now,
             arrived_at=arrived_at,
-            arrival_rate=None if rate is None else str(rate),
-            arrival_value=None if value is None else f"{value.numerator}/{value.denominator}",
             depth_needed=depth_needed,
+            **_evidence("arrival", arrival),
         )
     )
+
+
+def _evidence(moment: str, worth: Worth | None) -> dict[str, Any]:
+    """Return the columns that keep what a payment was worth at a moment, and who says so."""
+    if worth is None:
+        return {}
+    rate, value = worth.rate, worth.value
+    return {
+        f"{moment}_rate": str(rate.price),
+        f"{moment}_value": f"{value.numerator}/{value.denominator}",
+        f"{moment}_rate_sources": json.dumps(rate.sources),
+        f"{moment}_rate_at": rate.at,
+    }
 
 
 def insert_inbox(
@@ -269,12 +290,12 @@ def list_ripe(connection: sa.Connection, chain: str, height: int) -> set[int]:
     return set(connection.execute(statement).scalars())
 
 
-def set_final(connection: sa.Connection, payment_ids: Collection[int], now: int) -> None:
-    """Record when payments were first as deep as they must be; once set it stays."""
+def set_final(connection: sa.Connection, payment_id: int, worth: Worth | None, now: int) -> None:
+    """Record when a payment was first as deep as it must be, and its worth then; it stays."""
     connection.execute(
         sa.update(payment)
-        .where(payment.c.id.in_(payment_ids), payment.c.final_at.is_(None))
-        .values(final_at=now)
+        .where(payment.c.id == payment_id, payment.c.final_at.is_(None))
+        .values(final_at=now, **_evidence("final", worth))
     )
 
 

@@ -252,6 +252,13 @@ payment = sa.Table(
     _number("depth_needed"),
     _at("final_at", null=True),
     _at("detached_at", null=True),
+    # Who told the rate on arrival, and of when; the same of the moment when it was first final.
+    _text("arrival_rate_sources", null=True),
+    _text("final_rate", null=True),
+    _text("final_value", null=True),
+    _text("final_rate_sources", null=True),
+    _at("arrival_rate_at", null=True),
+    _at("final_rate_at", null=True),
     sa.Index(None, "invoice_id"),
     # A transfer is credited once at most.
     sa.Index("uq_payment_transfer", "transfer_id", unique=True, **_where("detached_at IS NULL")),

@@ -235,7 +235,6 @@ def _match(
         return
     invoice_id = next(i for i, c in candidates if c.quote_id == found.quote_id)
     amount, currency = invoices.get_amount(connection, invoice_id)
-    rate = rates.rate_of(connection, method, currency, arrived_at)
     asked = next(
         q for q in quotes.list_of_invoice(connection, invoice_id) if q.id == found.quote_id
     )
@@ -246,9 +245,7 @@ def _match(
         transfer_id=transfer_id,
         quote_id=found.quote_id,
         arrived_at=arrived_at,
-        arrival=(rate.price, money.to_fiat(transfer.amount_atomic, rate.price, method.decimals))
-        if rate
-        else None,
+        arrival=rates.worth_of(connection, method, transfer.amount_atomic, currency, arrived_at),
         depth_needed=look.chain.confirmations.needed(coins),
         now=look.now,
     )

@@ -16,6 +16,7 @@ from counterfoil.db import invoices, loops, outbox, payments, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.invoices import Invoice
 from counterfoil.db.payments import Credited
+from counterfoil.services import rates
 from counterfoil.services.context import Context
 from counterfoil.services.quotes import replace_open_quotes
 from counterfoil.services.strays import waits
@@ -29,7 +30,8 @@ def reassess(connection: Connection, context: Context, invoice_id: int, now: int
     invoice = invoices.lock(connection, invoice_id)
     states = _states(connection, invoice_id)
     heights = {name: state.cursor.height for name, state in states.items() if state.cursor}
-    credited = _settle(connection, payments.list_credited(connection, invoice_id, heights), now)
+    credited = payments.list_credited(connection, invoice_id, heights)
+    credited = _settle(connection, context, invoice.currency, credited, now)
     is_due = invoice.due_at is not None and invoice.due_at <= now
     waits_until = waits(connection, [invoice_id], now).get(invoice_id) if is_due else None
     assessment = assess(_facts(invoice, states, waits_until, credited), now)
@@ -53,22 +55,24 @@ def _states(connection: Connection, invoice_id: int) -> Mapping[str, loops.Chain
     return {state.name: state for state in loops.list_chains(connection, shown)}
 
 
-def _settle(connection: Connection, credited: list[Credited], now: int) -> list[Credited]:
-    """Record which payments are as deep as they must be for the first time."""
-    ripe = {
-        item.payment.id
-        for item in credited
-        if item.payment.is_deep and item.payment.final_at is None and item.payment.gone_at is None
-    }
-    if not ripe:
-        return credited
-    payments.set_final(connection, ripe, now)
-    return [
-        replace(item, payment=replace(item.payment, final_at=now))
-        if item.payment.id in ripe
-        else item
-        for item in credited
-    ]
+def _settle(
+    connection: Connection, context: Context, currency: str, credited: list[Credited], now: int
+) -> list[Credited]:
+    """Record which payments are as deep as they must be for the first time, and their worth."""
+    settled = []
+    for item in credited:
+        payment = item.payment
+        if payment.is_deep and payment.final_at is None and payment.gone_at is None:
+            worth = None
+            method = context.methods.get(item.method)
+            if method is not None:
+                received = payment.received_atomic
+                worth = rates.worth_of(connection, method, received, currency, now)
+            payments.set_final(connection, payment.id, worth, now)
+            settled.append(replace(item, payment=replace(payment, final_at=now)))
+        else:
+            settled.append(item)
+    return settled
 
 
 def _facts(

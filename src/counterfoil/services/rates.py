@@ -9,12 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from counterfoil.core import quote
+from counterfoil.core import money, quote
 from counterfoil.core.access import Principal
 from counterfoil.core.errors import InvalidError, Problem, UnavailableError
 from counterfoil.core.ports import Method, Mode, RateSource, Store, Tick
 from counterfoil.db import merchants, rates
 from counterfoil.db.engine import Connection
+from counterfoil.db.payments import Worth
 from counterfoil.db.rates import SourceState
 from counterfoil.services.context import Context
 
@@ -34,6 +35,16 @@ def rate_of(connection: Connection, method: Method, currency: str, now: int) -> 
         return quote.Rate(_SIMULATOR_RATE, ("simulator",), now)
     market = rates.get_market(connection, quote.pairs_of(method.symbol, currency), now)
     return quote.rate_of(method.symbol, currency, market, now)
+
+
+def worth_of(
+    connection: Connection, method: Method, amount_atomic: int, currency: str, now: int
+) -> Worth | None:
+    """Return what an amount of coin is worth in a currency, None where there is no rate."""
+    rate = rate_of(connection, method, currency, now)
+    if rate is None:
+        return None
+    return Worth(rate, money.to_fiat(amount_atomic, rate.price, method.decimals))
 
 
 def unavailable(method: Method, currency: str) -> UnavailableError:

@@ -1,4 +1,4 @@
-"""Stretches of a chain that are to be read again, and what payers say they have paid."""
+"""Stretches to be read again, what payers say they have paid, and the evidence of rates."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -39,3 +39,7 @@ def upgrade() -> None:
     )
     columns = ["invoice_id", "created_at"]
     op.create_index(op.f("ix_claim_invoice_id_created_at"), "claim", columns)
+    for name in ("arrival_rate_sources", "final_rate", "final_value", "final_rate_sources"):
+        op.add_column("payment", text(name, null=True))
+    for name in ("arrival_rate_at", "final_rate_at"):
+        op.add_column("payment", at(name, null=True))
