@@ -45,9 +45,7 @@ def export(
     ],
     end: Annotated[str, typer.Option("--to", metavar="TIME", help="The first that is left out.")],
     form: Annotated[Form, typer.Option("--format", help="How to write it.")] = Form.CSV,
-    is_test: Annotated[
-        bool, typer.Option("--test", help="Test payments, not live ones.")
-    ] = False,  # a flag of the command line
+    is_test: Annotated[bool, typer.Option("--test", help="Test payments, not live ones.")] = False,
     merchant_name: MerchantName = None,
 ) -> None:
     """Write every transfer that came and is in a block, with its worth and the rates' sources."""

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from counterfoil.core.ports import Block, Outcome, Store, Transaction, Transfer
 from counterfoil.db.quotes import CHUNK
-from counterfoil.db.schema import simulator_block, simulator_transaction
+from counterfoil.db.schema_world import simulator_block, simulator_transaction
 from counterfoil.db.sql import upsert
 
 METHOD = "TEST"
