@@ -1,6 +1,6 @@
 """Faults that payment servers really have, to be planted: a world that finds none is no proof."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,15 +43,18 @@ def cursor_moved_before_commit() -> Iterator[None]:
 @contextmanager
 def matched_by_txid() -> Iterator[None]:
     """A transaction is credited once, however many invoices its outputs pay."""
-    original = payments.insert_transfer
+    original = payments.insert_transfers
 
-    def insert_first(connection: Any, transaction_id: int, seen: Any, destination_id: int) -> Any:
-        known = sa.select(transfer.c.id).where(transfer.c.transaction_id == transaction_id)
-        if connection.execute(known).first() is not None:
-            return None
-        return original(connection, transaction_id, seen, destination_id)
+    def insert_first(connection: Any, seen: Iterable[tuple[int, Any, int]]) -> Any:
+        first: dict[int, tuple[int, Any, int]] = {}
+        for each in seen:
+            first.setdefault(each[0], each)
+        known = sa.select(transfer.c.transaction_id).where(transfer.c.transaction_id.in_(first))
+        for transaction_id in connection.execute(known).scalars():
+            first.pop(transaction_id, None)
+        return original(connection, first.values()) if first else {}
 
-    with _replaced(payments, "insert_transfer", insert_first):
+    with _replaced(payments, "insert_transfers", insert_first):
         yield
 
 
@@ -59,11 +62,11 @@ def matched_by_txid() -> Iterator[None]:
 def event_written_after_commit() -> Iterator[None]:
     """The status is committed, and the event of it in a transaction that may never come."""
     waiting: list[tuple[Any, ...]] = []
-    original_append, original_drain = outbox.append, watching.Watch.drain
+    original_append, original_drain = outbox.append_all, watching.Watch.drain
 
-    def keep(*arguments: Any) -> outbox.Place:
-        waiting.append(arguments[1:])
-        return outbox.Place(EventID(0, 0), 0)
+    def keep(_: Any, *arguments: Any) -> list[outbox.Place]:
+        waiting.append(arguments)
+        return [outbox.Place(EventID(0, 0), 0) for _ in arguments[0]]
 
     async def drain(watch: watching.Watch, now: int) -> None:
         waiting.clear()
@@ -73,7 +76,7 @@ def event_written_after_commit() -> Iterator[None]:
         waiting.clear()
 
     with (
-        _replaced(outbox, "append", keep),
+        _replaced(outbox, "append_all", keep),
         _replaced(watching.Watch, "drain", drain),
     ):
         yield

@@ -16,7 +16,7 @@ Plant = Callable[[], AbstractContextManager[None]]
 PLANTED: list[tuple[Plant, int]] = [
     (faults.cursor_moved_before_commit, 58),
     (faults.matched_by_txid, 1),
-    (faults.event_written_after_commit, 29),
+    (faults.event_written_after_commit, 8),
     (faults.height_only_cursor, 0),
     (faults.retry_dropped_at_restart, 75),
     (faults.final_for_ever, 0),

@@ -59,15 +59,17 @@ def get_network(connection: sa.Connection, name: str) -> str:
     return network
 
 
+_CURSOR = (
+    sa.select(header.c.height, header.c.hash)
+    .where(header.c.chain == sa.bindparam("name"))
+    .order_by(header.c.height.desc())
+    .limit(1)
+)
+
+
 def get_cursor(connection: sa.Connection, name: str) -> Cursor | None:
     """Return the last block read of a chain."""
-    statement = (
-        sa.select(header.c.height, header.c.hash)
-        .where(header.c.chain == name)
-        .order_by(header.c.height.desc())
-        .limit(1)
-    )
-    row = connection.execute(statement).first()
+    row = connection.execute(_CURSOR, {"name": name}).first()
     return Cursor(row.height, row.hash) if row else None
 
 
@@ -84,13 +86,27 @@ def get_oldest_height(connection: sa.Connection, name: str) -> int | None:
     return height
 
 
+_ANY = header.alias("any")
+_HIGHEST = (
+    sa.select(sa.func.max(_ANY.c.height))
+    .where(_ANY.c.chain == chain.c.name)
+    .correlate(chain)
+    .scalar_subquery()
+)
+_IS_CURSOR = sa.and_(header.c.chain == chain.c.name, header.c.height == _HIGHEST)
+_CHAINS = (
+    sa.select(chain, header.c.height, header.c.hash)
+    .select_from(chain.outerjoin(header, _IS_CURSOR))
+    .where(chain.c.name.in_(sa.bindparam("names", expanding=True)))
+)
+
+
 def list_chains(connection: sa.Connection, names: Sequence[str]) -> list[ChainState]:
     """Return how the chains stand."""
-    rows = connection.execute(sa.select(chain).where(chain.c.name.in_(names))).mappings()
     return [
         ChainState(
             name=row["name"],
-            cursor=get_cursor(connection, row["name"]),
+            cursor=None if row["hash"] is None else Cursor(row["height"], row["hash"]),
             watched_at=row["watched_at"],
             watched_ms=row["watched_ms"],
             trouble=row["trouble"],
@@ -98,7 +114,7 @@ def list_chains(connection: sa.Connection, names: Sequence[str]) -> list[ChainSt
             node_height=row["node_height"],
             amounts_rest_ms=max((row["amounts_from_ms"] or 0) - row["watched_ms"], 0),
         )
-        for row in rows
+        for row in connection.execute(_CHAINS, {"names": names}).mappings()
     ]
 
 
@@ -196,12 +212,15 @@ def take_lease(connection: sa.Connection, name: str, holder: str, now: int) -> i
     return fence
 
 
+# SQLite has one writer and no locks of rows: there it is a plain SELECT.
+_FENCE = (
+    sa.select(lease.c.fence).where(lease.c.name == sa.bindparam("name")).with_for_update(read=True)
+)
+
+
 def holds_lease(connection: sa.Connection, name: str, fence: int) -> bool:
     """Tell whether a fencing number is still the present one, and keep it so until the commit."""
-    statement = sa.select(lease.c.fence).where(lease.c.name == name)
-    if connection.dialect.name != "sqlite":
-        statement = statement.with_for_update(read=True)
-    return connection.execute(statement).scalar_one_or_none() == fence
+    return connection.execute(_FENCE, {"name": name}).scalar_one_or_none() == fence
 
 
 def drop_lease(connection: sa.Connection, name: str, holder: str) -> None:

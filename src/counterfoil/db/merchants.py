@@ -1,8 +1,9 @@
 """Merchants, their keys and their wallets."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,6 +19,9 @@ from counterfoil.db.schema import (
     wallet,
 )
 from counterfoil.db.sql import upsert
+
+# What is read of a key for each request's sake.
+_KEY_COLUMNS = ("id", "merchant_id", "mode", "scope")
 
 XPUB = "xpub"
 ADDRESS = "address"
@@ -138,13 +142,30 @@ def insert_key(
     return new_id
 
 
-def find_key(connection: sa.Connection, digest: str) -> Principal | None:
-    """Return whose key has this digest, if it is one of ours and not revoked."""
-    statement = sa.select(
-        api_key.c.id, api_key.c.merchant_id, api_key.c.mode, api_key.c.scope
-    ).where(api_key.c.digest == digest, api_key.c.revoked_at.is_(None))
-    row = connection.execute(statement).first()
-    return Principal(row.id, row.merchant_id, Mode(row.mode), Scope(row.scope)) if row else None
+def find_key(connection: sa.Connection, digest: str) -> Sequence[Any] | None:
+    """Return the row of the key with this digest, if it is one of ours and not revoked.
+
+    What the store's `find_key` does faster.
+    """
+    columns = [api_key.c[name] for name in _KEY_COLUMNS]
+    statement = sa.select(*columns).where(
+        api_key.c.digest == digest, api_key.c.revoked_at.is_(None)
+    )
+    return connection.execute(statement).first()
+
+
+def find_key_statement(digest: str) -> str:
+    """Return the SELECT of a key, with this placeholder of a driver."""
+    return (
+        f"SELECT {', '.join(_KEY_COLUMNS)} FROM api_key "  # noqa: S608  # our own names
+        f"WHERE digest = {digest} AND revoked_at IS NULL"
+    )
+
+
+def principal(row: Sequence[Any]) -> Principal:
+    """Return whose key a row is."""
+    key_id, merchant_id, mode, scope = row
+    return Principal(key_id, merchant_id, Mode(mode), Scope(scope))
 
 
 def list_keys(connection: sa.Connection, merchant_id: int) -> list[Key]:
@@ -271,14 +292,17 @@ def remove_wallet(
     return None if row is None else _wallet(row)
 
 
+_WALLETS = (
+    sa.select(wallet)
+    .where(wallet.c.merchant_id == sa.bindparam("merchant"), wallet.c.removed_at.is_(None))
+    .order_by(wallet.c.id)
+)
+
+
 def list_wallets(connection: sa.Connection, merchant_id: int) -> list[Wallet]:
     """Return a merchant's wallets in use."""
-    statement = (
-        sa.select(wallet)
-        .where(wallet.c.merchant_id == merchant_id, wallet.c.removed_at.is_(None))
-        .order_by(wallet.c.id)
-    )
-    return [_wallet(row) for row in connection.execute(statement).mappings()]
+    rows = connection.execute(_WALLETS, {"merchant": merchant_id}).mappings()
+    return [_wallet(row) for row in rows]
 
 
 def find_xpub(connection: sa.Connection, value: str) -> Wallet | None:
@@ -294,15 +318,17 @@ def list_xpubs(connection: sa.Connection, method: str) -> list[Wallet]:
     return [_wallet(row) for row in connection.execute(statement).mappings()]
 
 
+_TAKE_INDEX = (
+    sa.update(wallet)
+    .where(wallet.c.id == sa.bindparam("wallet"))
+    .values(next_index=wallet.c.next_index + 1)
+    .returning(wallet.c.next_index)
+)
+
+
 def take_index(connection: sa.Connection, wallet_id: int) -> int:
     """Return the next index of a wallet; nobody else gets it."""
-    statement = (
-        sa.update(wallet)
-        .where(wallet.c.id == wallet_id)
-        .values(next_index=wallet.c.next_index + 1)
-        .returning(wallet.c.next_index)
-    )
-    next_index: int = connection.execute(statement).scalar_one()
+    next_index: int = connection.execute(_TAKE_INDEX, {"wallet": wallet_id}).scalar_one()
     return next_index - 1
 
 

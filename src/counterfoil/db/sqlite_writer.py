@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -29,10 +30,13 @@ T = TypeVar("T")
 _BATCH_MAX = 256
 # So many invoices by one statement at most; each size is a statement that SQLite keeps compiled.
 _ROWS_MAX = 64
+_VALUES = itemgetter(*INSERT_COLUMNS)
 
 
 class _Job:
     """Something to do in the next commit, what came of it, and whom to answer."""
+
+    __slots__ = ("error", "future", "result")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.future: asyncio.Future[Any] = loop.create_future()
@@ -52,6 +56,8 @@ class _Job:
 class _Function(_Job):
     """A function to run on the connection."""
 
+    __slots__ = ("fn",)
+
     def __init__(self, loop: asyncio.AbstractEventLoop, fn: Callable[[sa.Connection], Any]) -> None:
         super().__init__(loop)
         self.fn = fn
@@ -60,9 +66,11 @@ class _Function(_Job):
 class _Invoice(_Job):
     """An invoice to insert."""
 
+    __slots__ = ("values",)
+
     def __init__(self, loop: asyncio.AbstractEventLoop, row: Mapping[str, Any]) -> None:
         super().__init__(loop)
-        self.values = [row[column] for column in INSERT_COLUMNS]
+        self.values = _VALUES(row)
 
 
 class Writer:
@@ -85,12 +93,11 @@ class Writer:
         result: T = await job.future
         return result
 
-    async def insert(self, row: Mapping[str, Any]) -> int:
-        """Insert an invoice in the next commit and return its id after it."""
+    def insert(self, row: Mapping[str, Any]) -> asyncio.Future[int]:
+        """Insert an invoice in the next commit; its id is there after it."""
         job = _Invoice(self._loop, row)
         self._gather(job)
-        invoice_id: int = await job.future
-        return invoice_id
+        return job.future
 
     async def close(self) -> None:
         """Finish what has come in, then disconnect."""
@@ -130,8 +137,8 @@ class Writer:
         try:
             driver.execute("BEGIN IMMEDIATE")
             invoices = [job for job in jobs if isinstance(job, _Invoice)]
-            for some in _parts(invoices):
-                _insert(driver, some)
+            if invoices:
+                _insert(driver, invoices)
             for job in jobs:
                 if isinstance(job, _Function):
                     _run(self._connection, job)
@@ -179,21 +186,20 @@ def _insert_many(count: int) -> str:
 
 
 def _insert(driver: sqlite3.Connection, invoices: Sequence[_Invoice]) -> None:
-    """Insert invoices by one statement; where one of them is wrong, each by its own."""
-    values = [value for each in invoices for value in each.values]
-    last = 0
+    """Insert invoices by as few statements as may be; where one is wrong, each by its own."""
     with _Savepoint(driver) as savepoint:
-        last = driver.execute(_insert_many(len(invoices)), values).lastrowid or 0
+        for some in _parts(invoices):
+            values = [value for each in some for value in each.values]
+            last = driver.execute(_insert_many(len(some)), values).lastrowid or 0
+            # A statement's rows are numbered one after the other: nobody else writes meanwhile.
+            for invoice_id, each in enumerate(some, last - len(some) + 1):
+                each.result = invoice_id
     if isinstance(savepoint.error, sqlite3.OperationalError):
         # The statement is a good one, so this is about the disk: the commit has failed.
         raise savepoint.error
-    if savepoint.error is None:
-        # The rows of a statement are numbered one after the other: nobody else writes meanwhile.
-        for invoice_id, each in enumerate(invoices, last - len(invoices) + 1):
-            each.result = invoice_id
-    elif len(invoices) == 1:
+    if savepoint.error is not None and len(invoices) == 1:
         invoices[0].error = savepoint.error
-    else:
+    elif savepoint.error is not None:
         for each in invoices:
             _insert(driver, [each])
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from counterfoil.db.quotes import CHUNK
 from counterfoil.db.schema import chain_transaction, destination, inbox, payment, transfer
+from counterfoil.db.sql import chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,9 @@ class Found:
 
 def list_by_id(connection: sa.Connection, transfer_ids: Sequence[int]) -> list[Found]:
     """Return where some transfers lie now."""
-    parts = [transfer_ids[start : start + CHUNK] for start in range(0, len(transfer_ids), CHUNK)]
-    return [each for part in parts for each in _list(connection, transfer.c.id.in_(part))]
+    return [
+        each for part in chunks(transfer_ids) for each in _list(connection, transfer.c.id.in_(part))
+    ]
 
 
 def list_by_txid(connection: sa.Connection, chain: str, txid: str) -> list[Found]:

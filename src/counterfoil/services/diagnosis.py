@@ -76,7 +76,7 @@ def _case(connection: Connection, context: Context, invoice: Invoice, now: int) 
         conditions=invoice.standing.conditions,
         amount=str(invoice.amount),
         currency=invoice.currency,
-        pay_url=pay_url(context, invoice.share_token),
+        pay_url=pay_url(context.checkout_url, invoice.share_token),
         due_at=invoice.due_at,
         is_overdue=invoice.due_at is not None and invoice.due_at <= now,
         missing=str(money.ceil_to_minor(due, invoice.currency)) if is_missing else None,

@@ -7,16 +7,17 @@ are listed as due, and `payments.reassess` says what the facts mean for them.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
 
 from counterfoil.core import events, matching, money
 from counterfoil.core.invoice import EventType
+from counterfoil.core.matching import Kind
 from counterfoil.core.payment import counted
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Mode, Transaction, Transfer
+from counterfoil.core.quote import Rate
 from counterfoil.db import invoices, loops, outbox, payments, quotes
 from counterfoil.db.engine import Connection
-from counterfoil.db.quotes import StoredDestination
+from counterfoil.db.quotes import Asked, StoredDestination
 from counterfoil.services import rates
 from counterfoil.services.context import Context
 
@@ -42,6 +43,34 @@ class _Look:
     watched_at: int | None
     touched: set[int] = field(default_factory=set)
     found: list[int] = field(default_factory=list)
+    _rates: dict[tuple[str, str, int], Rate | None] = field(default_factory=dict)
+
+    def rate_of(self, method: Method, currency: str, arrived_at: int) -> Rate | None:
+        """Return what a coin cost on arrival, looked up once for all that came together."""
+        key = (method.id, currency, arrived_at)
+        if key not in self._rates:
+            self._rates[key] = rates.rate_of(self.connection, method, currency, arrived_at)
+        return self._rates[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A transfer to a destination of ours, with its transaction and the time of its arrival."""
+
+    seen: Transaction
+    transfer: Transfer
+    owner: StoredDestination
+    arrived_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Credit:
+    """A new transfer and the quote that it pays."""
+
+    transfer_id: int
+    received: _Received
+    asked: Asked
+    method: Method
 
 
 def _look(connection: Connection, context: Context, chain: Chain, now: int) -> _Look:
@@ -121,18 +150,18 @@ def record_mempool(
 ) -> None:
     """Record what is unconfirmed, what was replaced, and what the node no longer knows."""
     look = _look(connection, context, chain, now)
-    destinations = _ours(connection, mempool.fresh)
-    for seen in mempool.fresh:
-        _observe(look, seen, None, destinations)
+    _observe(look, mempool.fresh, None)
     pending = payments.list_pending(connection, chain.name)
     _find_displaced(look, pending, mempool.fresh, listed=mempool.txids)
+    back = []
     for known in pending:
         if known.txid in mempool.txids:
             if known.gone_at is not None or known.unknown_since is not None:
-                payments.set_place(connection, known.id, None)
-                look.touched.add(known.id)
+                back.append(known.id)
         elif known.gone_at is None and mempool.is_complete:
             _miss(look, known, head)
+    payments.set_place(connection, back, None)
+    look.touched.update(back)
     _mark_due(look, None)
     if mempool.is_complete and is_tip_fresh:
         loops.save_watched(connection, chain.name, looked_at, _WATCH_GAP_MAX_MS)
@@ -154,51 +183,51 @@ def _add_block(look: _Look, block: Block) -> None:
 
 def _read_block(look: _Look, block: Block) -> None:
     pending = payments.list_pending(look.connection, look.chain.name)
-    destinations = _ours(look.connection, block.transactions)
-    for seen in block.transactions:
-        _observe(look, seen, block, destinations)
+    _observe(look, block.transactions, block)
     mined = {seen.txid for seen in block.transactions}
     waiting = [known for known in pending if known.txid not in mined]
     _find_displaced(look, waiting, block.transactions, listed=frozenset())
 
 
-def _ours(
-    connection: Connection, transactions: Iterable[Transaction]
-) -> Mapping[bytes, StoredDestination]:
-    """Return the destinations of ours that the transactions pay."""
-    keys = {t.destination for seen in transactions for t in seen.transfers}
-    return quotes.match_destinations(connection, keys)
+def _observe(look: _Look, transactions: Sequence[Transaction], block: Block | None) -> None:
+    """Record the transactions that pay destinations of ours, and what they pay.
 
-
-def _observe(
-    look: _Look,
-    seen: Transaction,
-    block: Block | None,
-    destinations: Mapping[bytes, StoredDestination],
-) -> None:
-    """Record a transaction if it pays a destination of ours, and what it pays."""
-    paying = [t for t in seen.transfers if t.amount_atomic > 0 and t.destination in destinations]
+    All at once: the statements for a thousand payments are those for one.
+    """
+    keys = {t.destination for seen in transactions for t in seen.transfers if t.amount_atomic > 0}
+    owners = quotes.match_destinations(look.connection, keys)
+    paying = {
+        seen.txid: seen
+        for seen in transactions
+        if any(t.destination in owners and t.amount_atomic > 0 for t in seen.transfers)
+    }
     if not paying:
         return
-    known = payments.get_transaction(look.connection, look.chain.name, seen.txid)
-    if known is None:
-        arrived_at = _arrival(look, seen, block)
-        transaction_id = payments.insert_transaction(
-            look.connection, look.chain.name, seen, arrived_at, block
+    known = payments.find_transactions(look.connection, look.chain.name, paying)
+    arrivals = {
+        txid: known[txid].first_seen_at if txid in known else _arrival(look, seen, block)
+        for txid, seen in paying.items()
+    }
+    fresh = [(seen, arrivals[txid]) for txid, seen in paying.items() if txid not in known]
+    ids = {txid: stored.id for txid, stored in known.items()}
+    ids |= payments.insert_transactions(look.connection, look.chain.name, fresh, block)
+    moved = [s.id for s in known.values() if block is not None or s.block_height is None]
+    payments.set_place(look.connection, moved, block)
+    look.touched.update(ids.values())
+    received = {
+        (ids[txid], transfer.index): _Received(
+            seen, transfer, owners[transfer.destination], arrivals[txid]
         )
-    else:
-        transaction_id, arrived_at = known.id, known.first_seen_at
-        if block is not None or known.block_height is None:
-            payments.set_place(look.connection, known.id, block)
-    look.touched.add(transaction_id)
-    for transfer in paying:
-        transfer_id = payments.insert_transfer(
-            look.connection, transaction_id, transfer, destinations[transfer.destination].id
-        )
-        if transfer_id is not None:
-            look.found.append(transfer_id)
-            owner = destinations[transfer.destination]
-            _match(look, seen, transfer, transfer_id, owner, arrived_at)
+        for txid, seen in paying.items()
+        for transfer in seen.transfers
+        if transfer.destination in owners and transfer.amount_atomic > 0
+    }
+    new = payments.insert_transfers(
+        look.connection,
+        [(place[0], each.transfer, each.owner.id) for place, each in received.items()],
+    )
+    look.found += new.values()
+    _match(look, {new[place]: each for place, each in received.items() if place in new})
 
 
 def _arrival(look: _Look, seen: Transaction, block: Block | None) -> int:
@@ -210,78 +239,86 @@ def _arrival(look: _Look, seen: Transaction, block: Block | None) -> int:
     return min(look.now, max(block.mined_at, look.watched_at or 0))
 
 
-def _match(
-    look: _Look,
-    seen: Transaction,
-    transfer: Transfer,
-    transfer_id: int,
-    owner: StoredDestination,
-    arrived_at: int,
-) -> None:
-    """Credit a new transfer to the quote that it pays, or put it into the inbox."""
+def _match(look: _Look, received: Mapping[int, _Received]) -> None:
+    """Credit new transfers, by their ids, to the quotes that they pay; keep the others."""
     connection = look.connection
-    candidates = quotes.list_candidates(connection, owner, transfer)
-    is_own = owner.key in seen.senders or payments.is_from_merchant(
-        connection, look.chain.name, seen.spends, owner.merchant_id
-    )
-    found = matching.match(
-        transfer, owner.kind, [c for _, c in candidates], arrived_at, is_own=is_own
-    )
-    method = look.context.methods.get(transfer.method)
-    if isinstance(found, matching.Unmatched) or method is None:
-        reason = found.reason if isinstance(found, matching.Unmatched) else None
-        reason = reason or matching.Reason.OTHER_METHOD
-        _to_inbox(look, seen, transfer, transfer_id, owner, reason)
-        return
-    invoice_id = next(i for i, c in candidates if c.quote_id == found.quote_id)
-    amount, currency = invoices.get_amount(connection, invoice_id)
-    asked = next(
-        q for q in quotes.list_of_invoice(connection, invoice_id) if q.id == found.quote_id
-    )
-    coins = _coins_at_stake(connection, asked, amount, transfer.amount_atomic, method.decimals)
-    payments.insert_payment(
-        connection,
-        invoice_id=invoice_id,
-        transfer_id=transfer_id,
-        quote_id=found.quote_id,
-        arrived_at=arrived_at,
-        arrival=rates.worth_of(connection, method, transfer.amount_atomic, currency, arrived_at),
+    exclusive = {each.owner.id for each in received.values() if each.owner.kind is Kind.EXCLUSIVE}
+    asked_at = quotes.list_asked(connection, exclusive)
+    spent = {outpoint for each in received.values() for outpoint in each.seen.spends}
+    merchants = payments.list_owners(connection, look.chain.name, spent)
+    paying: list[_Credit] = []
+    for transfer_id, each in received.items():
+        owner, transfer = each.owner, each.transfer
+        asked = (
+            asked_at[owner.id]
+            if owner.id in exclusive
+            else quotes.list_asked_of_shared(connection, owner.id, transfer)
+        )
+        is_own = owner.key in each.seen.senders or any(
+            merchants.get(outpoint) == owner.merchant_id for outpoint in each.seen.spends
+        )
+        candidates = [one.candidate for one in asked]
+        found = matching.match(transfer, owner.kind, candidates, each.arrived_at, is_own=is_own)
+        method = look.context.methods.get(transfer.method)
+        if isinstance(found, matching.Unmatched):
+            _to_inbox(look, each, transfer_id, found.reason)
+        elif method is None:
+            _to_inbox(look, each, transfer_id, matching.Reason.OTHER_METHOD)
+        else:
+            paid = next(one for one in asked if one.candidate.quote_id == found.quote_id)
+            paying.append(_Credit(transfer_id, each, paid, method))
+    _credit(look, paying)
+
+
+def _credit(look: _Look, paying: Sequence[_Credit]) -> None:
+    """Credit transfers to the quotes that they pay."""
+    while paying:
+        # One to an invoice at a time: the depth that the next one needs depends on those before.
+        first: dict[int, _Credit] = {}
+        for each in paying:
+            first.setdefault(each.asked.invoice_id, each)
+        known = payments.list_credited_of(look.connection, first, {})
+        new = [_payment(look, each, known.get(i, [])) for i, each in first.items()]
+        payments.insert_payments(look.connection, new, look.now)
+        paying = [each for each in paying if first[each.asked.invoice_id] is not each]
+
+
+def _payment(look: _Look, each: _Credit, known: Iterable[payments.Credited]) -> payments.NewPayment:
+    """Return what a transfer is to its invoice, `known` being the payments that came before it."""
+    asked, method, received = each.asked, each.method, each.received
+    amount_atomic = received.transfer.amount_atomic
+    rate = look.rate_of(method, asked.currency, received.arrived_at)
+    coins = _coins_at_stake(asked, known, amount_atomic, method.decimals)
+    return payments.NewPayment(
+        invoice_id=asked.invoice_id,
+        transfer_id=each.transfer_id,
+        quote_id=asked.candidate.quote_id,
+        arrived_at=received.arrived_at,
+        arrival=rates.worth_at(rate, method, amount_atomic),
         depth_needed=look.chain.confirmations.needed(coins),
-        now=look.now,
     )
 
 
 def _coins_at_stake(
-    connection: Connection,
-    asked: quotes.Quote,
-    amount: Decimal,
-    received_atomic: int,
-    decimals: int,
+    asked: Asked, known: Iterable[payments.Credited], received_atomic: int, decimals: int
 ) -> Fraction:
     """Return what a reorg could take, in whole coins: the invoice, or what came if that is more.
 
     Fiat is turned into coin at the price of the payment's own quote, so no rate is needed now.
     """
-    fiat_per_atomic = Fraction(asked.fiat) / asked.amount_atomic
-    known = payments.list_credited(connection, asked.invoice_id, {})
+    fiat_per_atomic = Fraction(asked.fiat) / asked.candidate.amount_atomic
     seen = received_atomic * fiat_per_atomic
     for earlier in counted([item.payment for item in known]):
         seen += earlier.quoted_value
-    return Fraction(max(Fraction(amount), seen) / fiat_per_atomic, 10**decimals)
+    return Fraction(max(Fraction(asked.amount), seen) / fiat_per_atomic, 10**decimals)
 
 
-def _to_inbox(
-    look: _Look,
-    seen: Transaction,
-    transfer: Transfer,
-    transfer_id: int,
-    owner: StoredDestination,
-    reason: matching.Reason,
-) -> None:
+def _to_inbox(look: _Look, each: _Received, transfer_id: int, reason: matching.Reason) -> None:
     """Keep a transfer that pays no quote, and tell those who asked to be told."""
-    method = look.context.methods.get(transfer.method)
+    method = look.context.methods.get(each.transfer.method)
     mode = method.mode if method else Mode.LIVE
-    payments.insert_inbox(look.connection, owner.merchant_id, mode, transfer_id, reason, look.now)
+    merchant_id = each.owner.merchant_id
+    payments.insert_inbox(look.connection, merchant_id, mode, transfer_id, reason, look.now)
     happening = events.Happening(EventType.INBOX, None, None)
 
     def body(place: outbox.Place) -> bytes:
@@ -290,24 +327,22 @@ def _to_inbox(
             "seq": str(place.seq),
             "created_at": events.iso(place.id.at),
             "reason": reason.value,
-            "payment": None if method is None else _describe(look, seen, transfer, method),
+            "payment": None if method is None else _describe(look, each, method),
             "test": mode is Mode.TEST,
         }
         return events.body(happening, None, extra)
 
-    new = outbox.NewEvent(owner.merchant_id, mode, None, EventType.INBOX, None, None, body)
+    new = outbox.NewEvent(merchant_id, mode, None, EventType.INBOX, None, None, body)
     outbox.append(look.connection, new, look.now)
 
 
-def _describe(
-    look: _Look, seen: Transaction, transfer: Transfer, method: Method
-) -> dict[str, str | None]:
+def _describe(look: _Look, each: _Received, method: Method) -> dict[str, str | None]:
     """Return what an event says of a transfer that is no invoice's; money is text."""
     return {
         "coin": method.symbol,
         "network": look.chain.name,
-        "txid": seen.txid,
-        "amount": money.format_coin(transfer.amount_atomic, method.decimals),
+        "txid": each.seen.txid,
+        "amount": money.format_coin(each.transfer.amount_atomic, method.decimals),
     }
 
 

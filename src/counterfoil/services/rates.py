@@ -37,11 +37,8 @@ def rate_of(connection: Connection, method: Method, currency: str, now: int) -> 
     return quote.rate_of(method.symbol, currency, market, now)
 
 
-def worth_of(
-    connection: Connection, method: Method, amount_atomic: int, currency: str, now: int
-) -> Worth | None:
-    """Return what an amount of coin is worth in a currency, None where there is no rate."""
-    rate = rate_of(connection, method, currency, now)
+def worth_at(rate: quote.Rate | None, method: Method, amount_atomic: int) -> Worth | None:
+    """Return what an amount of coin is worth at a rate, None where there is no rate."""
     if rate is None:
         return None
     return Worth(rate, money.to_fiat(amount_atomic, rate.price, method.decimals))

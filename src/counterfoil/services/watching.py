@@ -19,7 +19,7 @@ from counterfoil.db import invoices, loops, rescans
 from counterfoil.db.engine import Connection
 from counterfoil.services import observations
 from counterfoil.services.context import Context
-from counterfoil.services.payments import reassess
+from counterfoil.services.payments import reassess_all
 
 T = TypeVar("T")
 
@@ -29,7 +29,8 @@ _BLOCKS_PER_LOOK = 50
 _HEADERS_AT_START = 10
 # A stretch that is read again must not keep the watcher from the tip.
 _BLOCKS_AGAIN_PER_LOOK = 10
-_REASSESS_BATCH = 200
+# So many invoices to a transaction: each costs little beside others, and nobody waits long for it.
+_REASSESS_BATCH = 32
 # A tip older than this many block intervals is a node that is stuck, or a chain that is halted.
 _TIP_AGE_INTERVALS = 10
 # How often the row of a chain on which nothing happens is written.
@@ -100,26 +101,28 @@ class Watch:
         return more
 
     async def drain(self, now: int) -> None:
-        """Assess the invoices whose facts have changed, one to a transaction."""
+        """Assess the invoices whose facts have changed, some to a transaction."""
         while True:
             due = await self.context.store.read(
                 lambda connection: invoices.list_due_reassess(
                     connection, self.chain.name, _REASSESS_BATCH
                 )
             )
-            if not due:
-                return
-            for invoice_id in due:
-                await self._write(lambda c, i=invoice_id: self._reassess(c, i, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
-                # What the first of many has to tell goes out while the others are assessed.
+            if due:
+                await self._write(lambda c, some=due: self._reassess(c, some, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
+                # What these have to tell goes out while the others are assessed.
                 self.context.store.wake("outbox")
-            self.context.store.wake("pages")
+                self.context.store.wake("pages")
+            if len(due) < _REASSESS_BATCH:
+                return
 
-    def _reassess(self, connection: Connection, invoice_id: int, now: int) -> None:
-        if not reassess(connection, self.context, invoice_id, now):
+    def _reassess(self, connection: Connection, due: Sequence[int], now: int) -> None:
+        changed = reassess_all(connection, self.context, due, now)
+        unchanged = [invoice_id for invoice_id in due if invoice_id not in changed]
+        if unchanged:
             # The status is as it was, but what the page shows of the payments is not.
-            invoices.touch(connection, invoice_id)
-        invoices.clear_due_reassess(connection, invoice_id, self.chain.name)
+            invoices.touch(connection, *unchanged)
+        invoices.clear_due_reassess(connection, due, self.chain.name)
 
     async def _hold_lease(self, now: int) -> bool:
         """Take the lease or keep it; False while another process holds it."""
