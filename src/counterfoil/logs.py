@@ -6,6 +6,7 @@ should not be able to act for a merchant, or to open a customer's page.
 """
 
 import asyncio
+import json
 import logging
 import re
 import sys
@@ -82,7 +83,15 @@ def configure(log_format: str, level: str, *, is_for_good: bool = False) -> None
 
 
 def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return _ENCODER.encode(event).decode()
+    return _text(event)
+
+
+def _text(event: EventDict) -> str:
+    try:
+        return _ENCODER.encode(event).decode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair: not in UTF-8, and no reason to lose the other lines.
+        return json.dumps(event, default=str)
 
 
 def _info(self: Any, event: str, **fields: Any) -> None:
@@ -133,7 +142,7 @@ class _Lines:
         lines = []
         while self._waiting:
             line = self._waiting.popleft()
-            lines.append(line if isinstance(line, str) else _ENCODER.encode(line).decode())
+            lines.append(line if isinstance(line, str) else _text(line))
         # Looked through all at once: no pattern reaches over the end of a line.
         self._file.write(hide_in_line(None, "", "".join(f"{line}\n" for line in lines)))
         self._file.flush()

@@ -24,11 +24,14 @@ WAIT_S = 5.0
 
 @pytest.fixture
 def commits() -> Iterator[list[str]]:
-    """The COMMIT statements of the SQLite connections that are opened after this."""
+    """What commits on the SQLite connections that are opened after this.
+
+    That is COMMIT, or an insert that is a transaction by itself.
+    """
     seen: list[str] = []
 
     def note(statement: str) -> None:
-        if statement == "COMMIT":
+        if statement == "COMMIT" or statement.startswith("INSERT INTO invoice"):
             seen.append(statement)
 
     def watch(connection: object, _record: object) -> None:

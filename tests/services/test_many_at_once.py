@@ -12,7 +12,7 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Store
 from counterfoil.db.invoices import Invoice
 from counterfoil.db.schema import event, payment
-from counterfoil.services import watching
+from counterfoil.services import payments, watching
 from tests.services.shop import Shop, open_shop
 
 
@@ -53,7 +53,8 @@ async def statements_of(shop: Shop, count: int) -> tuple[int, int]:
 async def test_a_look_takes_as_many_statements_for_many_payments_as_for_two(shop: Shop) -> None:
     await shop.listen()
     two, many = await statements_of(shop, 2), await statements_of(shop, 24)
-    assert two == many
+    # One more or less is the watcher's own, which now and then writes down how the node is.
+    assert all(abs(few - most) <= 1 for few, most in zip(two, many, strict=True)), (two, many)
     assert two[0] < 50
 
 
@@ -127,3 +128,30 @@ async def test_the_merchants_own_money_is_known_though_both_come_at_once(shop: S
     assert await shop.status(one) is Status.CONFIRMING
     assert await shop.status(two) is Status.UNPAID
     assert await shop.inbox() == ["own_transfer"]
+
+
+async def test_what_is_wrong_with_one_does_not_hold_up_those_before_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.listen()
+    made = [await shop.invoice(f"{20 + number}.00") for number in range(3)]
+    await pay_all(shop, made)
+    usual = payments.reassess_all
+
+    def fail(connection: sa.Connection, context: Any, invoice_ids: Any, now: int) -> set[int]:
+        if made[2].id in invoice_ids:
+            raise ValueError("nobody thought of this")
+        return usual(connection, context, invoice_ids, now)
+
+    monkeypatch.setattr(watching, "reassess_all", fail)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="nobody"):
+            await shop.look()
+    assert [await shop.events(each) for each in made] == [
+        ["payment_detected"],
+        ["payment_detected"],
+        [],
+    ]
+    monkeypatch.undo()
+    await shop.look()
+    assert await shop.events(made[2]) == ["payment_detected"]

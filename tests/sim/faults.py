@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import sqlalchemy as sa
 
+from counterfoil.core import invoice as core_invoice
 from counterfoil.core import matching
 from counterfoil.core.events import EventID
+from counterfoil.core.payment import Payment
 from counterfoil.core.ports import Block
-from counterfoil.db import deliveries, loops, outbox, payments
-from counterfoil.db.schema import chain_transaction, delivery, payment, transfer
+from counterfoil.db import deliveries, invoices, loops, outbox, payments, quotes
+from counterfoil.db.schema import chain_transaction, delivery, invoice, payment, quote, transfer
 from counterfoil.services import observations, watching
 
 
@@ -154,3 +157,102 @@ def lowest_tag_reused_at_expiry() -> Iterator[None]:
 
     with _replaced(matching, "pick_amount", lowest), _replaced(matching, "QUARANTINE_MS", 0):
         yield
+
+
+@contextmanager
+def expiry_without_looking() -> Iterator[None]:
+    """An invoice expires when its time is over, whether anybody could see its chain or not."""
+
+    def is_over(facts: core_invoice.Facts, now: int) -> bool:
+        return facts.due_at is not None and now >= facts.due_at
+
+    def list_due(connection: sa.Connection, now: int, after: int, limit: int) -> list[int]:
+        due = sa.select(invoice.c.id).where(
+            invoice.c.status == core_invoice.Status.UNPAID.value,
+            invoice.c.due_at <= now,
+            invoice.c.id > after,
+        )
+        return list(connection.execute(due.order_by(invoice.c.id).limit(limit)).scalars())
+
+    with _replaced(core_invoice, "_is_over", is_over), _replaced(invoices, "list_due", list_due):
+        yield
+
+
+@contextmanager
+def float_in_an_amount() -> Iterator[None]:
+    """What a payment is worth is reckoned in binary fractions."""
+
+    def worth(paid: Payment) -> Fraction:
+        return Fraction(float(paid.quoted_fiat) * paid.received_atomic / paid.quoted_atomic)
+
+    with _replaced(Payment, "quoted_value", property(worth)):
+        yield
+
+
+@contextmanager
+def lease_without_fencing() -> Iterator[None]:
+    """Whoever once had the lease writes, however long they have slept."""
+    with _replaced(loops, "holds_lease", lambda *_: True):
+        yield
+
+
+@contextmanager
+def late_payment_ignored() -> Iterator[None]:
+    """Nobody looks any more at what comes to the address of an invoice that has ended."""
+    original = quotes.match_destinations
+
+    def match_open(connection: sa.Connection, keys: Collection[bytes]) -> Any:
+        ended = (core_invoice.Status.EXPIRED.value, core_invoice.Status.CANCELLED.value)
+        statement = (
+            sa.select(quote.c.destination_id)
+            .join(invoice, invoice.c.id == quote.c.invoice_id)
+            .where(invoice.c.status.not_in(ended))
+        )
+        still_open = set(connection.execute(statement).scalars())
+        found = original(connection, keys)
+        return {key: owner for key, owner in found.items() if owner.id in still_open}
+
+    with _replaced(quotes, "match_destinations", match_open):
+        yield
+
+
+@contextmanager
+def walk_back_told_first() -> Iterator[None]:
+    """The blocks that were left are taken back and told of, and only then the others are read."""
+
+    async def go_back(watch: watching.Watch, cursor: loops.Cursor, now: int) -> bool:
+        ancestor = await watch._common_ancestor(cursor)
+        if ancestor is None:
+            return False
+        name = watch.chain.name
+
+        def cut(connection: sa.Connection) -> None:
+            touched = payments.unconfirm_above(connection, name, ancestor.height)
+            loops.cut_headers(connection, name, ancestor.height)
+            due = payments.list_invoices_of(connection, touched)
+            invoices.mark_due_reassess(connection, sorted(due), name)
+
+        await watch._write(cut)
+        return True
+
+    with _replaced(watching.Watch, "_go_back", go_back):
+        yield
+
+
+@contextmanager
+def reassess_without_row_lock(*engines: sa.Engine) -> Iterator[None]:
+    """An invoice is read, reckoned and written, and nobody else is kept from doing the same."""
+
+    def unlocked(*arguments: Any) -> tuple[str, Any]:
+        _, _, statement, parameters, _, _ = arguments
+        if "FROM invoice" in statement:
+            statement = statement.replace(" FOR NO KEY UPDATE", "")
+        return statement, parameters
+
+    for engine in engines:
+        sa.event.listen(engine, "before_cursor_execute", unlocked, retval=True)
+    try:
+        yield
+    finally:
+        for engine in engines:
+            sa.event.remove(engine, "before_cursor_execute", unlocked)

@@ -295,27 +295,31 @@ def cancel(connection: sa.Connection, invoice_id: int, now: int) -> None:
     )
 
 
+# Made once: the clock asks it every second.
+_DUE = (
+    sa.select(invoice.c.id)
+    .where(invoice.c.status == Status.UNPAID.value, invoice.c.due_at <= sa.bindparam("now"))
+    .where(invoice.c.id > sa.bindparam("after"))
+    .where(
+        ~sa.exists()
+        .where(quote.c.invoice_id == invoice.c.id, chain.c.name == quote.c.chain)
+        .where(sa.or_(chain.c.watched_at.is_(None), chain.c.watched_at <= invoice.c.due_at))
+        .correlate(invoice)
+    )
+    .where(invoice.c.notices.not_like(f'%"{Notice.UNDERPAID.value}"%'))
+    .order_by(invoice.c.id)
+    .limit(sa.bindparam("most"))
+)
+
+
 def list_due(connection: sa.Connection, now: int, after: int, limit: int) -> list[int]:
     """Return invoices with an id above `after` whose due date has passed while they are unpaid.
 
     Those that hold a part of the money stay Unpaid for good; once told, they are left out. So are
     those of which a chain has not been watched past the due date: they cannot be judged yet.
     """
-    is_unwatched = sa.or_(chain.c.watched_at.is_(None), chain.c.watched_at <= invoice.c.due_at)
-    statement = (
-        sa.select(invoice.c.id)
-        .where(invoice.c.status == Status.UNPAID.value, invoice.c.due_at <= now)
-        .where(invoice.c.id > after)
-        .where(
-            ~sa.exists()
-            .where(quote.c.invoice_id == invoice.c.id, chain.c.name == quote.c.chain, is_unwatched)
-            .correlate(invoice)
-        )
-        .where(invoice.c.notices.not_like(f'%"{Notice.UNDERPAID.value}"%'))
-        .order_by(invoice.c.id)
-        .limit(limit)
-    )
-    return list(connection.execute(statement).scalars())
+    found = connection.execute(_DUE, {"now": now, "after": after, "most": limit})
+    return list(found.scalars())
 
 
 # --- invoices whose facts have changed ---------------------------------------------------------

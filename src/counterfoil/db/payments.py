@@ -300,28 +300,30 @@ def list_invoices_of(connection: sa.Connection, transaction_ids: Collection[int]
     }
 
 
+_HEIGHT = sa.bindparam("height", type_=sa.BigInteger)
+_RIPE_AT = chain_transaction.c.block_height + payment.c.depth_needed - 1
+_RIPE = (
+    sa.select(payment.c.invoice_id)
+    .join(transfer, transfer.c.id == payment.c.transfer_id)
+    .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
+    .where(
+        payment.c.detached_at.is_(None),
+        chain_transaction.c.chain == sa.bindparam("chain"),
+        sa.or_(
+            sa.and_(payment.c.final_at.is_(None), _RIPE_AT <= _HEIGHT),
+            sa.and_(chain_transaction.c.block_height > sa.bindparam("above"), _RIPE_AT == _HEIGHT),
+        ),
+    )
+)
+
+
 def list_ripe(connection: sa.Connection, chain: str, height: int) -> set[int]:
     """Return the invoices with a payment that becomes as deep as it must be at `height`.
 
     One that was that deep before, and was thrown back by a reorg, becomes so once more.
     """
-    ripe_at = chain_transaction.c.block_height + payment.c.depth_needed - 1
-    statement = (
-        sa.select(payment.c.invoice_id)
-        .join(transfer, transfer.c.id == payment.c.transfer_id)
-        .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
-        .where(
-            payment.c.detached_at.is_(None),
-            chain_transaction.c.chain == chain,
-            sa.or_(
-                sa.and_(payment.c.final_at.is_(None), ripe_at <= height),
-                sa.and_(
-                    chain_transaction.c.block_height > height - CONFIRMATIONS_MAX, ripe_at == height
-                ),
-            ),
-        )
-    )
-    return set(connection.execute(statement).scalars())
+    asked = {"chain": chain, "height": height, "above": height - CONFIRMATIONS_MAX}
+    return set(connection.execute(_RIPE, asked).scalars())
 
 
 def set_final(connection: sa.Connection, worths: Mapping[int, Worth | None], now: int) -> None:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _READERS = 2
 _BUSY_TIMEOUT_S = 30.0
+# All that we have, and one for each number of invoices that are inserted at once.
+_STATEMENTS_MAX = 512
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY")
 
 
@@ -52,7 +54,11 @@ class Sqlite:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            self._path,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_STATEMENTS_MAX,
         )
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")

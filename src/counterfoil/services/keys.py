@@ -55,7 +55,8 @@ class Keyring:
         """Return who asks where that is known from a moment ago, as it is of most requests."""
         asked = access.digest(header)
         remembered = self._remembered.get(asked)
-        if remembered is None or now >= remembered.until:
+        # Nor is it known from a time that is still to come: then the clock has been set back.
+        if remembered is None or not 0 < remembered.until - now <= _REMEMBERED_MS:
             return None
         if now >= remembered.until - _ASK_AHEAD_MS:
             self._look_up_once(asked, header, now)

@@ -75,6 +75,8 @@ class Watch:
     _is_right_chain: bool = False
     _noted: tuple[str | None, int | None] | None = None
     _noted_at: int = 0
+    # Whether the last assessment of what was due did not come to its end.
+    _broke_off: bool = False
     # What has been decoded and is still unconfirmed: only to spare work, lost without harm.
     _decoded: set[str] = field(default_factory=set)
 
@@ -101,19 +103,24 @@ class Watch:
         return more
 
     async def drain(self, now: int) -> None:
-        """Assess the invoices whose facts have changed, some to a transaction."""
+        """Assess the invoices whose facts have changed, some to a transaction.
+
+        After one that broke off each has its own: what is wrong with one invoice does not hold up
+        those before it.
+        """
+        size = 1 if self._broke_off else _REASSESS_BATCH
+        self._broke_off = True
         while True:
             due = await self.context.store.read(
-                lambda connection: invoices.list_due_reassess(
-                    connection, self.chain.name, _REASSESS_BATCH
-                )
+                lambda connection: invoices.list_due_reassess(connection, self.chain.name, size)
             )
             if due:
                 await self._write(lambda c, some=due: self._reassess(c, some, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
                 # What these have to tell goes out while the others are assessed.
                 self.context.store.wake("outbox")
                 self.context.store.wake("pages")
-            if len(due) < _REASSESS_BATCH:
+            if len(due) < size:
+                self._broke_off = False
                 return
 
     def _reassess(self, connection: Connection, due: Sequence[int], now: int) -> None:

@@ -59,7 +59,7 @@ async def get_invoice(call: Call) -> Answer:
 
 
 # Who waits for a payment asks again and again, and hears the same until it has come.
-@lru_cache(maxsize=1_024)
+@lru_cache(maxsize=256)
 def _one(checkout_url: str, stored: tuple[Any, ...]) -> Answer:
     return answer(
         views.InvoiceAnswer(success=True, invoice=_view(checkout_url, invoices.read(stored)))

@@ -6,7 +6,6 @@ request that came whole, to a hot endpoint, with a key that is known, needs none
 not just so goes uvicorn's way, which can do all that this one can: none is ever taken halfway.
 """
 
-import asyncio
 from collections.abc import Coroutine
 from functools import lru_cache
 from typing import Any, Protocol, cast
@@ -16,6 +15,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from counterfoil.web.bodies import SIZE_MAX
 from counterfoil.web.endpoints import Answer, Header, headers_of
+
+# A body as large as may be, and a head. What is larger need not be hurried.
+_SIZE_MAX = SIZE_MAX + 16 * 1024
 
 
 class Whole:
@@ -54,6 +56,8 @@ class Whole:
 
 def read(data: bytes) -> Whole | None:
     """Return the one request that `data` is; None where it is anything else or asks for more."""
+    if len(data) > _SIZE_MAX:
+        return None
     found = Whole()
     parser = httptools.HttpRequestParser(found)
     try:
@@ -123,8 +127,10 @@ class DirectHttp(HttpToolsProtocol):
         super().data_received(data)
 
     def _is_idle(self) -> bool:
-        # The cycle is uvicorn's last request; before the first there is none.
-        return not self._is_reading and getattr(self.cycle, "response_complete", True)
+        # The cycle is uvicorn's last request; before the first there is none. Who does not read the
+        # answers gets no more of them: uvicorn waits until they are gone.
+        is_ready = getattr(self.cycle, "response_complete", True) and not self.flow.write_paused
+        return not self._is_reading and is_ready
 
     def on_message_begin(self) -> None:
         """Note that uvicorn has begun to read a request."""
@@ -137,18 +143,18 @@ class DirectHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     async def _answer(self, answering: Coroutine[Any, Any, tuple[Answer, str]]) -> None:
+        is_answered = False
         try:
             answer, request_id = await answering
-        except asyncio.CancelledError:
-            # The server has waited long enough for it, and stops.
-            self.transport.close()
-            raise
-        self._is_answering = False
+            if not self.transport.is_closing():
+                self.transport.write(self._bytes_of(answer, request_id))
+                is_answered = True
+        finally:
+            self._is_answering = False
+            # There is no answer where the server has waited long enough for it, and stops.
+            if self._is_last or not is_answered:
+                self.transport.close()
         if self.transport.is_closing():
-            return
-        self.transport.write(self._bytes_of(answer, request_id))
-        if self._is_last:
-            self.transport.close()
             return
         self._answered_at_s = self.loop.time()
         if self.timeout_keep_alive_task is None:

@@ -35,6 +35,7 @@ from counterfoil.web.table import ENDPOINTS
 
 _REQUEST_ID_BYTES = 8
 _PATH_LOGGED_MAX = 200
+_TO_BE_READ = frozenset("?#%")
 
 _log = structlog.get_logger("counterfoil.access")
 
@@ -141,11 +142,11 @@ class Site:
         """Return the work of answering a hot request; None where it must go the usual way.
 
         That is where it is not one after all, and where it may not be let in: then there is more to
-        say about it. What has a query or escapes is left to those who can read them.
+        say about it. What has a query, a fragment or escapes is left to those who can read them.
         """
         method, path = request.method, request.path
         found = self._hot(method, path)
-        if found is None or "?" in path or "%" in path:
+        if found is None or not _TO_BE_READ.isdisjoint(path):
             return None
         app, params = found
         call = app.admit_known(params, request.headers, request.body)
