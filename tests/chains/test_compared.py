@@ -6,7 +6,7 @@ import pytest
 
 from counterfoil.chains.compared import ComparedChain
 from counterfoil.core.errors import NodeError
-from counterfoil.core.ports import Chain, History, Transaction, Transfer
+from counterfoil.core.ports import Chain, History, Sighting, Transaction, Transfer
 from tests.sim.chain import WorldChain
 
 
@@ -143,3 +143,28 @@ async def test_one_that_decodes_a_transaction_otherwise_is_told(
     second.pool[payment.txid] = replace(payment, transfers=())
     with pytest.raises(NodeError, match=f"differ on transaction {payment.txid}"):
         await pair.mempool((), ())
+
+
+async def test_a_transaction_is_known_when_both_know_it(
+    pair: Chain, first: WorldChain, second: WorldChain
+) -> None:
+    payment = first.pay("w1shop", 5)
+    assert await pair.transaction(payment.txid) == Sighting(None, None, is_whole=True)
+    second.receive(payment)
+    assert await pair.transaction(payment.txid) == Sighting(payment, None, is_whole=True)
+    first.mine()
+    # One of them has not seen the block yet.
+    assert await pair.transaction(payment.txid) == Sighting(payment, None, is_whole=True)
+    catch_up(second, first)
+    assert await pair.transaction(payment.txid) == Sighting(payment, 4, is_whole=True)
+    second.has_index = False
+    assert await pair.transaction(payment.txid) == Sighting(None, None, is_whole=False)
+
+
+async def test_two_that_decode_one_transaction_otherwise_are_told(
+    pair: Chain, first: WorldChain, second: WorldChain
+) -> None:
+    payment = first.pay("w1shop", 5)
+    second.pool[payment.txid] = replace(payment, transfers=())
+    with pytest.raises(NodeError, match=f"differ on transaction {payment.txid}"):
+        await pair.transaction(payment.txid)

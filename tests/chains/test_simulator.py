@@ -6,7 +6,7 @@ import pytest
 from counterfoil.chains.simulator import GENESIS, TEST, SimulatorChain
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import InvalidError
-from counterfoil.core.ports import Block, Chain, Mode, Transaction, Transfer
+from counterfoil.core.ports import Block, Chain, Mode, Sighting, Transaction, Transfer
 from counterfoil.db import simulator as ledger_in_database
 from counterfoil.db.simulator import Ledger
 from counterfoil.db.sqlite import Sqlite
@@ -40,6 +40,9 @@ class FakeLedger:
 
     async def mempool(self) -> tuple[Transaction, ...]:
         return tuple(self.waiting)
+
+    async def transaction(self, txid: str) -> tuple[Transaction, int | None] | None:
+        return next(((known, None) for known in self.waiting if known.txid == txid), None)
 
 
 @pytest.fixture
@@ -219,3 +222,17 @@ async def test_a_payment_goes_all_the_way(sqlite: Sqlite, clock: FakeClock) -> N
     assert block is not None
     assert [each.txid for each in block.transactions] == [txid]
     assert block.transactions[0].transfers == (Transfer(0, to.key, TEST.id, 5),)
+
+
+async def test_a_transaction_is_found_in_any_spelling(
+    chain: SimulatorChain, ledger: FakeLedger
+) -> None:
+    known = Transaction("ab" * 32, ())
+    ledger.waiting = [known]
+    assert await chain.transaction("AB" * 32) == Sighting(known, None, is_whole=True)
+    assert await chain.transaction("cd" * 32) == Sighting(None, None, is_whole=True)
+
+
+def test_a_destination_is_shown_as_its_address(chain: SimulatorChain) -> None:
+    assert chain.address_of(chain.parse_address(ADDRESS).key) == ADDRESS
+    assert chain.address_of(CONTENT) is None

@@ -22,6 +22,19 @@ def test_an_address_is_the_script_that_it_pays(chain: UtxoChain, case: Any) -> N
     expected = Destination(key=bytes.fromhex(case["script"]), address=case["shown"])
     for spelling in (case["address"], f"  {case['address']}\n", case["shown"]):
         assert chain.parse_address(spelling) == expected
+    assert chain.address_of(expected.key) == case["shown"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        *("", "51", "6a0474657374", "0014" + "11" * 19, "0020" + "11" * 20, "5114" + "11" * 20),
+        *("76a914" + "11" * 20 + "88", "a914" + "11" * 20 + "8787", "5220" + "11" * 32),
+    ],
+)
+@pytest.mark.parametrize("coin", COINS)
+def test_a_script_of_another_kind_has_no_address(coin: str, script: str) -> None:
+    assert CHAINS[coin, "mainnet"].address_of(bytes.fromhex(script)) is None
 
 
 WORDS_FOR = {

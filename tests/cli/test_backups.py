@@ -117,6 +117,12 @@ def test_the_backup_of_an_older_version_is_upgraded(vacant: Program, backup: Pat
             connection.execute(
                 f"CREATE INDEX ix_{table}_destination_id ON {table} (destination_id)"
             )
+        connection.execute("ALTER TABLE chain DROP COLUMN retired_at")
+        for table in ("claim", "rescan"):
+            connection.execute(f"DROP TABLE {table}")
+        for moment, names in (("arrival", ()), ("final", ("rate", "value"))):
+            for name in (*names, "rate_sources", "rate_at"):
+                connection.execute(f"ALTER TABLE payment DROP COLUMN {moment}_{name}")
         connection.execute("DROP INDEX ix_inbox_created_at")
         connection.execute("ALTER TABLE chain DROP COLUMN amounts_from_ms")
         connection.execute("DROP INDEX ix_event_at")

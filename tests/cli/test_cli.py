@@ -24,7 +24,7 @@ def test_the_program_is_installed() -> None:
 def test_help_lists_the_commands() -> None:
     done = CliRunner().invoke(app, ["--help"])
     for name in (
-        *("serve", "demo", "doctor", "migrate", "pay", "secret-key"),
+        *("serve", "demo", "doctor", "migrate", "pay", "secret-key", "explain", "rescan", "ledger"),
         *("merchant", "key", "wallet", "channel"),
     ):
         assert f" {name} " in done.output

@@ -437,3 +437,12 @@ async def check(
     for block in blocks:
         assert seen.setdefault(block.hash, block) == block
     return await chain.mined()
+
+
+async def test_a_transaction_is_found_by_its_id(chain: Chain) -> None:
+    kept, taken_back = await chain.pay(), await chain.pay(fate=simulator.REPLACED)
+    await chain.advance()
+    (known, height) = await chain.ledger.transaction(kept) or (None, None)
+    assert known is not None
+    assert (known.txid, height) == (kept, (await chain.mined())[kept])
+    assert await chain.ledger.transaction(taken_back) is None

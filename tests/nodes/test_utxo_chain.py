@@ -1,10 +1,11 @@
 """The client of the UTXO family against every node of it that the tests can start."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,9 @@ from counterfoil.chains.bitcoin import bitcoin
 from counterfoil.chains.litecoin import litecoin
 from counterfoil.chains.utxo import UtxoChain
 from counterfoil.core.errors import NodeError
-from counterfoil.core.ports import Destination, Transfer
-from tests.nodes.litecoind import PASSWORD, USER, Node
+from counterfoil.core.ports import Destination, Sighting, Transfer
+from tests.nodes.conftest import node_program
+from tests.nodes.litecoind import PASSWORD, USER, Litecoind, Node
 
 pytestmark = pytest.mark.node
 
@@ -183,3 +185,42 @@ async def test_a_wrong_password_is_a_node_error_without_it(name: str, node: Node
         await chain.head()
     assert wrong not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
     await chain.close()
+
+
+async def test_a_transaction_is_looked_up_by_its_id(chain: UtxoChain, node: Node) -> None:
+    destination = shop(chain, node)
+    assert await chain.transaction("ab" * 32) == Sighting(None, None, is_whole=True)
+    txid = node.send(destination.address, Decimal("0.75"))
+    found = await chain.transaction(txid)
+    assert found.transaction is not None
+    assert found.height is None
+    paid = [each for each in found.transaction.transfers if each.destination == destination.key]
+    assert [each.amount_atomic for each in paid] == [75_000_000]
+    node.mine(2)
+    assert await chain.transaction(txid.upper()) == Sighting(
+        found.transaction, node.rpc("getblockcount") - 1, is_whole=True
+    )
+
+
+async def test_a_node_without_an_index_finds_what_is_unspent(tmp_path: Path) -> None:
+    node = UnindexedLitecoind(node_program("litecoind"), tmp_path)
+    chain = litecoin("regtest", node.url)
+    try:
+        destination = shop(chain, node)
+        txid = node.send(destination.address, Decimal("0.75"))
+        node.mine(3)
+        found = await chain.transaction(txid)
+        assert found.transaction is not None
+        assert found.height == node.rpc("getblockcount") - 2
+        assert destination.key in {each.destination for each in found.transaction.transfers}
+        assert await chain.transaction("ab" * 32) == Sighting(None, None, is_whole=False)
+    finally:
+        await chain.close()
+        node.stop()
+
+
+class UnindexedLitecoind(Litecoind):
+    """A litecoind as most people run it: without an index of all transactions."""
+
+    def command(self) -> Sequence[str | Path]:
+        return [*super().command(), "-txindex=0"]

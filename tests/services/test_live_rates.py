@@ -18,7 +18,7 @@ from counterfoil.db import invoices as stored
 from counterfoil.db import loops
 from counterfoil.db import quotes as stored_quotes
 from counterfoil.db.engine import Database
-from counterfoil.db.schema import rate, rate_hour, rate_source
+from counterfoil.db.schema_world import rate, rate_hour, rate_source
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import merchants, rates, wallets, watching
 from counterfoil.services.context import Context, Methods

@@ -11,7 +11,7 @@ from counterfoil.core.errors import UnavailableError
 from counterfoil.core.ports import Method, Mode, Store, Tick
 from counterfoil.core.quote import STALE_AFTER_MS, WINDOW_MS, Pair
 from counterfoil.db.engine import Database
-from counterfoil.db.schema import rate
+from counterfoil.db.schema_world import rate
 from counterfoil.services import rates
 from tests.conftest import FakeClock
 from tests.services.shop import at_once

@@ -21,6 +21,7 @@ from counterfoil.core.ports import (
     History,
     Mempool,
     Method,
+    Sighting,
     Transaction,
     Transfer,
 )
@@ -77,6 +78,8 @@ class WorldChain:
     confirmations: Confirmations = TWO_BLOCKS
     block_interval_s: int | None = None
     is_away: bool = False
+    # A node without one knows unconfirmed transactions alone by their ids.
+    has_index: bool = True
     is_synced: bool = True
     node_up_s: int = 100_000
     shape: Shape = Shape.OUTPUTS
@@ -241,6 +244,9 @@ class WorldChain:
             raise InvalidError(Problem("wallet_address", "invalid_address", message))
         return Destination(text.lower().encode(), text.lower())
 
+    def address_of(self, destination: bytes) -> str | None:
+        return destination.decode()
+
     def parse_wallet(self, text: str) -> str:
         return text
 
@@ -278,6 +284,18 @@ class WorldChain:
             return Mempool(frozenset(self.pool.keys() & pending), (), is_complete=True)
         fresh = tuple(t for txid, t in self.pool.items() if txid not in known)
         return Mempool(frozenset(self.pool), fresh, is_complete=True)
+
+    async def transaction(self, txid: str) -> Sighting:
+        blocks = await self._seen()
+        if txid in self.pool:
+            return Sighting(self.pool[txid], None, is_whole=True)
+        mined = ((t, b.height) for b in blocks for t in b.transactions if t.txid == txid)
+        found = next(mined, None) if self.has_index else None
+        return (
+            Sighting(found[0], found[1], self.has_index)
+            if found
+            else Sighting(None, None, self.has_index)
+        )
 
     async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
         seen = await self._seen()

@@ -30,7 +30,7 @@ async def test_a_share_token_that_opens_nothing_gets_one_page(till: Till) -> Non
         pages += [await till.get(token), await till.get(token, "/main")]
         pages += [await till.get(token, "/events")]
         pages += [await till.post(token, path, method="TEST") for path in ("/method", "/price")]
-        pages += [await till.pay(token)]
+        pages += [await till.pay(token), await till.post(token, "/claim", txid="ab" * 32)]
     pages += [await till.client.get(PATH), await till.client.post(PATH + "/price")]
     assert {page.status_code for page in pages} == {404}
     assert len({page.content for page in pages}) == 1

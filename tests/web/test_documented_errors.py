@@ -23,6 +23,7 @@ LARGE = b'{"memo": "' + b"x" * (64 * 1024) + b'"}'
 KEY = examples.REQUESTS["add_wallet"]["xpub"]["value"]["xpub"]
 TEST_KEY = ("Shop", Mode.TEST, Scope.FULL)
 RATES = "/api/rates"
+EXPLAIN = "/api/invoice/1/explain"
 
 
 def path_of(endpoint: Endpoint, invoice_id: int = 1) -> str:
@@ -247,6 +248,10 @@ OWN: dict[tuple[str, str], Recipe] = {
     ("list_rates", "unsupported_currency"): listing("fiat_currency=EUR", RATES),
     ("list_rates", "repeated_parameter"): listing("fiat_currency=USD&fiat_currency=EUR", RATES),
     ("list_rates", "too_many"): listing("&".join(f"x{n}=" for n in range(51)), RATES),
+    ("explain_invoice", "too_long"): listing("txid=" + "x" * 129, EXPLAIN),
+    ("explain_invoice", "invalid_characters"): listing("txid=%00", EXPLAIN),
+    ("explain_invoice", "repeated_parameter"): listing("txid=a&txid=b", EXPLAIN),
+    ("explain_invoice", "too_many"): listing("&".join(f"x{n}=" for n in range(51)), EXPLAIN),
     ("cancel_invoice", "invoice_has_money"): has_money,
     ("simulate_payment", "live_invoice"): live_invoice,
     ("simulate_payment", "not_payable"): not_payable,

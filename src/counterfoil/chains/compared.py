@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from counterfoil.core.errors import NodeError
-from counterfoil.core.ports import Block, Chain, Head, History, Mempool, Transaction
+from counterfoil.core.ports import Block, Chain, Head, History, Mempool, Sighting, Transaction
 
 T = TypeVar("T")
 
@@ -29,6 +29,7 @@ class ComparedChain:
         self.block_interval_s = first.block_interval_s
         self.genesis = first.genesis
         self.parse_address = first.parse_address
+        self.address_of = first.address_of
         self.parse_wallet = first.parse_wallet
         self.derive = first.derive
         self.payment_link = first.payment_link
@@ -86,6 +87,17 @@ class ComparedChain:
             fresh=tuple(transaction for transaction in fresh if transaction is not None),
             is_complete=all(look.is_complete for look in looks),
         )
+
+    async def transaction(self, txid: str) -> Sighting:
+        """Return what both know of a transaction: mined, once it is so for both."""
+        first, second = self._nodes
+        one, other = await asyncio.gather(first.transaction(txid), second.transaction(txid))
+        is_whole = one.is_whole and other.is_whole
+        known = self._same(one.transaction, other.transaction, what=f"transaction {txid}")
+        if known is None:
+            return Sighting(None, None, is_whole)
+        height = one.height if one.height == other.height else None
+        return Sighting(known, height, is_whole)
 
     async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
         """Return as used what either node says was used: one that hides it hides nothing."""

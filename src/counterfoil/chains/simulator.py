@@ -20,6 +20,7 @@ from counterfoil.core.ports import (
     Mempool,
     Method,
     Mode,
+    Sighting,
     SimulatorLedger,
 )
 
@@ -81,6 +82,11 @@ class SimulatorChain:
             )
         return _destination(content)
 
+    def address_of(self, destination: bytes) -> str | None:
+        """Return the address of a destination; see the port."""
+        content = destination.removeprefix(KEY_PREFIX)
+        return _destination(content).address if content != destination else None
+
     def parse_wallet(self, text: str) -> str:
         """Return the canonical text of a simulated wallet; see the port."""
         spelled = text.lower() if text.isascii() else text
@@ -132,6 +138,15 @@ class SimulatorChain:
             txids=frozenset(each.txid for each in waiting),
             fresh=tuple(each for each in waiting if each.txid not in known),
             is_complete=True,
+        )
+
+    async def transaction(self, txid: str) -> Sighting:
+        """Return what the ledger knows of a transaction: what was replaced is not known."""
+        found = await self._ledger.transaction(txid.lower())
+        return (
+            Sighting(found[0], found[1], is_whole=True)
+            if found
+            else Sighting(None, None, is_whole=True)
         )
 
     async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:

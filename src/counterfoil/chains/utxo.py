@@ -17,9 +17,10 @@ from counterfoil.chains.rpc import (
     as_object,
     as_text,
 )
-from counterfoil.chains.utxo_addresses import parse_address
+from counterfoil.chains.utxo_addresses import address_of, parse_address
 from counterfoil.chains.utxo_derivation import derive
 from counterfoil.chains.utxo_history import UsedAddresses
+from counterfoil.chains.utxo_lookup import Lookup
 from counterfoil.chains.utxo_network import UtxoNetwork
 from counterfoil.chains.utxo_wallets import parse_wallet
 from counterfoil.core.confirmations import Confirmations
@@ -31,6 +32,7 @@ from counterfoil.core.ports import (
     History,
     Mempool,
     Method,
+    Sighting,
     Transaction,
     Transfer,
 )
@@ -104,6 +106,10 @@ class UtxoChain:
     def parse_address(self, text: str) -> Destination:
         """Return the script that `text` pays and its canonical spelling; see the port."""
         return parse_address(self._facts, self._siblings, text)
+
+    def address_of(self, destination: bytes) -> str | None:
+        """Return the address of a script, None for one that has none."""
+        return address_of(self._facts, destination)
 
     def parse_wallet(self, text: str) -> str:
         """Return the canonical text of a wallet, which is a descriptor; see the port."""
@@ -194,6 +200,10 @@ class UtxoChain:
             fresh=tuple(fresh),
             is_complete=len(wanted) == len(unknown),
         )
+
+    async def transaction(self, txid: str) -> Sighting:
+        """Return what the node knows of a transaction; see the port."""
+        return await Lookup(self._rpc, self._transaction, self.block).look_up(txid)
 
     async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
         """Ask the node which addresses of a wallet were used; see the port."""

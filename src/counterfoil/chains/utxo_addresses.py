@@ -30,6 +30,7 @@ ADDRESS_LIMIT = 120
 LINK_LIMIT = 2_000
 HASH_BYTES = 20
 PROGRAM_BYTES = 32
+TAPROOT = 0x51
 
 # How other coins' addresses look: only to say so to a person, never to accept one.
 FOREIGN_HRPS = {
@@ -218,6 +219,21 @@ def _parse_base58(facts: UtxoNetwork, siblings: Sequence[UtxoNetwork], text: str
         raise _other_network(facts, others)
     foreign = FOREIGN_VERSIONS.get(version)
     raise _other_coin(facts, foreign) if foreign is not None else _no_address(facts)
+
+
+def address_of(facts: UtxoNetwork, script: bytes) -> str | None:
+    """Return the canonical address of a script, None for a script of another kind."""
+    if script[:3] == b"\x76\xa9\x14" and script[23:] == b"\x88\xac":
+        return str(Base58Encoder.CheckEncode(bytes([facts.p2pkh_version]) + script[3:23]))
+    if script[:2] == b"\xa9\x14" and script[22:] == b"\x87":
+        return str(Base58Encoder.CheckEncode(bytes([facts.p2sh_versions[0]]) + script[2:22]))
+    version, program = script[0] if script else -1, script[2:]
+    is_program = len(script) > 1 and script[1] == len(program)
+    if is_program and version == 0 and len(program) in (HASH_BYTES, PROGRAM_BYTES):
+        return str(SegwitBech32Encoder.Encode(facts.bech32_hrp, 0, program))
+    if is_program and version == TAPROOT and len(program) == PROGRAM_BYTES and facts.has_taproot:
+        return str(SegwitBech32Encoder.Encode(facts.bech32_hrp, 1, program))
+    return None
 
 
 def _problem(message: str) -> InvalidError:

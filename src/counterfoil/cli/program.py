@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from counterfoil.cli import backups, chains, channels, merchants, server, wallets
+from counterfoil.cli import (
+    backups,
+    chains,
+    channels,
+    ledger,
+    merchants,
+    repairs,
+    server,
+    wallets,
+)
 from counterfoil.cli.session import Sentences, Session
 
 # What we write is ours alone: the database, its copies and the secret key.
@@ -28,7 +37,10 @@ app.add_typer(wallets.wallet, name="wallet")
 app.add_typer(channels.channel, name="channel")
 app.add_typer(chains.chain, name="chain")
 app.add_typer(backups.backup, name="backup")
+app.add_typer(ledger.ledger, name="ledger")
 server.add_to(app)
+app.command()(repairs.explain)
+app.command()(repairs.rescan)
 
 
 def _show_version(is_wanted: bool) -> None:  # noqa: FBT001  # the signature is Typer's

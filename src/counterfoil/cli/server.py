@@ -3,18 +3,14 @@
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import parse_qs, urlsplit
 
 import typer
 
-from counterfoil.cli.session import Session, session_of
-from counterfoil.core.access import Principal, Scope
-from counterfoil.core.errors import NotFoundError
-from counterfoil.core.ports import Mode, Outcome
+from counterfoil.cli.session import Session, find_invoice, session_of
+from counterfoil.core.ports import Outcome
 
 if TYPE_CHECKING:
     from counterfoil.app.parts import Installation
-    from counterfoil.services.invoices import Invoice
 
 DEMO_FOLDER = "demo"
 
@@ -104,25 +100,8 @@ def pay(
     from counterfoil.services import simulator
 
     async def work(here: "Installation") -> str:
-        found = await _find_invoice(here, invoice)
+        found = await find_invoice(here, invoice)
         return await simulator.simulate(here.context, found, outcome, here.clock.now())
 
     txid = session_of(context).run(work)
     typer.echo(f"Paid ({outcome}) with transaction {txid}; `counterfoil serve` sees it.")
-
-
-async def _find_invoice(here: "Installation", text: str) -> "Invoice":
-    """Return the invoice that an id, a share token or the address of a pay page means."""
-    from counterfoil.services import checkout_look, invoices, merchants
-
-    if not text.isascii() or not text.isdecimal():
-        (token,) = parse_qs(urlsplit(text).query).get("share_token", [text])
-        return await here.database.read(lambda connection: checkout_look.find(connection, token))
-    for merchant in await merchants.list_all(here.database):
-        for mode in Mode:
-            principal = Principal(0, merchant.id, mode, Scope.READ)
-            try:
-                return await invoices.get(here.context, principal, int(text))
-            except NotFoundError:
-                continue
-    raise invoices.not_found()

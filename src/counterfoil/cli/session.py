@@ -6,17 +6,21 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import typer
 from typer.core import TyperGroup
 
 from counterfoil import settings as settings_module
-from counterfoil.core.errors import CounterfoilError, InvalidError, NodeError
+from counterfoil.core.access import Principal, Scope
+from counterfoil.core.errors import CounterfoilError, InvalidError, NodeError, NotFoundError
+from counterfoil.core.ports import Mode
 from counterfoil.settings import Settings
 
 if TYPE_CHECKING:
     # Loading every room takes most of a second, and `--help` needs none of them.
     from counterfoil.app.parts import Installation
+    from counterfoil.services.invoices import Invoice
 
 T = TypeVar("T")
 
@@ -87,3 +91,20 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     for line in lines:
         padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         typer.echo("  ".join(padded).rstrip())
+
+
+async def find_invoice(here: "Installation", text: str) -> "Invoice":
+    """Return the invoice that an id, a share token or the address of a pay page means."""
+    from counterfoil.services import checkout_look, invoices, merchants
+
+    if not text.isascii() or not text.isdecimal():
+        (token,) = parse_qs(urlsplit(text).query).get("share_token", [text])
+        return await here.database.read(lambda connection: checkout_look.find(connection, token))
+    for merchant in await merchants.list_all(here.database):
+        for mode in Mode:
+            principal = Principal(0, merchant.id, mode, Scope.READ)
+            try:
+                return await invoices.get(here.context, principal, int(text))
+            except NotFoundError:
+                continue
+    raise invoices.not_found()

@@ -154,12 +154,26 @@ class History:
     is_whole: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a node knows of one transaction: nothing, or that it is unconfirmed, or its block.
+
+    `is_whole` is False where the node cannot look through all that was mined: what it does not know
+    may be there all the same.
+    """
+
+    transaction: Transaction | None
+    height: int | None
+    is_whole: bool
+
+
 class Chain(Protocol):
     """One chain on one network: its facts, which need no node, and its node.
 
-    The facts (`parse_address`, `parse_wallet`, `derive`, `payment_link`, `explorer_link`) never
-    touch the network. The node's answers are hostile input: they come back checked, or as
-    `NodeError`, which means unknown. Any of the node's methods may be called at any time and again.
+    The facts (`parse_address`, `address_of`, `parse_wallet`, `derive`, `payment_link`,
+    `explorer_link`) never touch the network. The node's answers are hostile input: they come back
+    checked, or as `NodeError`, which means unknown. Any of the node's methods may be called at any
+    time and again.
     """
 
     @property
@@ -193,6 +207,9 @@ class Chain(Protocol):
         wrong: a broken checksum, another network, another coin, or no address at all.
         """
 
+    def address_of(self, destination: bytes) -> str | None:
+        """Return how a destination is shown, None for a script that has no address."""
+
     def parse_wallet(self, text: str) -> str:
         """Return the canonical text of a wallet: an extended public key, or a descriptor.
 
@@ -225,6 +242,12 @@ class Chain(Protocol):
 
         `pending` are the transactions that we wait for: a node that cannot list its mempool
         answers for these.
+        """
+
+    async def transaction(self, txid: str) -> Sighting:
+        """Return what the node knows of a transaction that a person names.
+
+        A text that can be no id is one that no node knows.
         """
 
     async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
@@ -270,6 +293,9 @@ class SimulatorLedger(Protocol):
 
     async def mempool(self) -> tuple[Transaction, ...]:
         """Return the unconfirmed transactions."""
+
+    async def transaction(self, txid: str) -> tuple[Transaction, int | None] | None:
+        """Return a transaction that counts, and the height of its block if it is in one."""
 
 
 # --- rates ------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def list_all_chains(connection: sa.Connection) -> list[ChainState]:
 def count_open_payments(connection: sa.Connection) -> dict[str, int]:
     """Return how many payments are neither final nor gone, by chain."""
     statement = (
-        sa.select(chain_transaction.c.chain, sa.func.count())
+        sa.select(chain_transaction.c.chain, sa.func.count().label("waiting"))
         .select_from(payment)
         .join(transfer, transfer.c.id == payment.c.transfer_id)
         .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
@@ -142,7 +142,7 @@ def count_open_payments(connection: sa.Connection) -> dict[str, int]:
         .where(chain_transaction.c.gone_at.is_(None))
         .group_by(chain_transaction.c.chain)
     )
-    return dict(connection.execute(statement).tuples().all())
+    return {row.chain: row.waiting for row in connection.execute(statement)}
 
 
 def _state(row: sa.RowMapping) -> ChainState:
@@ -171,6 +171,16 @@ def add_header(connection: sa.Connection, name: str, block: Block) -> None:
     added = {"chain": name, "height": height, "hash": block.hash, "mined_at": block.mined_at}
     connection.execute(_ADD_HEADER, added)
     connection.execute(_FORGET_HEADERS, {"name": name, "up_to": height - HEADERS_KEPT})
+
+
+def fill_header(connection: sa.Connection, name: str, block: Block, cursor_height: int) -> None:
+    """Keep the header of a block below the cursor, if one is missing there and would be kept."""
+    if cursor_height - HEADERS_KEPT < block.height < cursor_height:
+        connection.execute(
+            upsert(connection, header)
+            .values(chain=name, height=block.height, hash=block.hash, mined_at=block.mined_at)
+            .on_conflict_do_nothing()
+        )
 
 
 def cut_headers(connection: sa.Connection, name: str, above: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,6 +14,7 @@ from counterfoil.core import payment as core_payment
 from counterfoil.core.confirmations import CONFIRMATIONS_MAX
 from counterfoil.core.matching import Reason
 from counterfoil.core.ports import Block, Mode, Transaction, Transfer
+from counterfoil.core.quote import Rate
 from counterfoil.db.schema import (
     chain_transaction,
     destination,
@@ -22,6 +24,14 @@ from counterfoil.db.schema import (
     transfer,
 )
 from counterfoil.db.sql import chunks, insert_new
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What coin was worth at a moment, exactly, and the rate of that with its sources and time."""
+
+    rate: Rate
+    value: Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,37 +196,43 @@ def insert_transfers(
 class NewPayment:
     """A transfer that is credited to an invoice.
 
-    `arrival` is the rate when it arrived, and what it was worth then.
+    `arrival` is what it was worth when it came.
     """
 
     invoice_id: int
     transfer_id: int
     quote_id: int
     arrived_at: int
-    arrival: tuple[Decimal, Fraction] | None
+    arrival: Worth | None
     depth_needed: int
 
 
 def insert_payments(connection: sa.Connection, new: Iterable[NewPayment], now: int) -> None:
     """Credit transfers to invoices."""
-    rows = []
-    for each in new:
-        rate, value = each.arrival or (None, None)
-        rows.append(
-            {
-                "invoice_id": each.invoice_id,
-                "transfer_id": each.transfer_id,
-                "quote_id": each.quote_id,
-                "created_at": now,
-                "arrived_at": each.arrived_at,
-                "arrival_rate": None if rate is None else str(rate),
-                "arrival_value": None
-                if value is None
-                else f"{value.numerator}/{value.denominator}",
-                "depth_needed": each.depth_needed,
-            }
-        )
+    rows = [
+        {
+            "invoice_id": each.invoice_id,
+            "transfer_id": each.transfer_id,
+            "quote_id": each.quote_id,
+            "created_at": now,
+            "arrived_at": each.arrived_at,
+            "depth_needed": each.depth_needed,
+            **_evidence("arrival", each.arrival),
+        }
+        for each in new
+    ]
     connection.execute(sa.insert(payment), rows)
+
+
+def _evidence(moment: str, worth: Worth | None) -> dict[str, Any]:
+    """Return the columns that keep what a payment was worth at a moment, and who says so."""
+    names = (f"{moment}_{name}" for name in ("rate", "value", "rate_sources", "rate_at"))
+    if worth is None:
+        return dict.fromkeys(names)
+    rate, value = worth.rate, worth.value
+    fraction = f"{value.numerator}/{value.denominator}"
+    values = (str(rate.price), fraction, json.dumps(rate.sources), rate.at)
+    return dict(zip(names, values, strict=True))
 
 
 def insert_inbox(
@@ -310,14 +326,22 @@ def list_ripe(connection: sa.Connection, chain: str, height: int) -> set[int]:
     return set(connection.execute(_RIPE, asked).scalars())
 
 
-def set_final(connection: sa.Connection, payment_ids: Collection[int], now: int) -> None:
-    """Record when payments were first as deep as they must be; once set it stays."""
-    for some in chunks(payment_ids):
-        connection.execute(
-            sa.update(payment)
-            .where(payment.c.id.in_(some), payment.c.final_at.is_(None))
-            .values(final_at=now)
-        )
+def set_final(connection: sa.Connection, worths: Mapping[int, Worth | None], now: int) -> None:
+    """Record when payments were first as deep as they must be, and their worth then; it stays.
+
+    `worths` are by the payments' ids, None where no rate was known.
+    """
+    evidence: dict[str, Any] = {
+        name: sa.bindparam(f"new_{name}") for name in _evidence("final", None)
+    }
+    rows = [
+        {f"new_{name}": value for name, value in _evidence("final", worth).items()} | {"paid": i}
+        for i, worth in worths.items()
+    ]
+    statement = sa.update(payment).where(
+        payment.c.id == sa.bindparam("paid"), payment.c.final_at.is_(None)
+    )
+    connection.execute(statement.values(final_at=now, **evidence), rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from counterfoil.core import quote
 from counterfoil.core.ports import Tick
-from counterfoil.db.schema import rate, rate_hour, rate_source
+from counterfoil.db.schema_world import rate, rate_hour, rate_source
 from counterfoil.db.sql import upsert
 
 _HOUR_MS = 3_600_000

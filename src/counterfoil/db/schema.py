@@ -7,6 +7,7 @@ written whole. `migrations/` makes these tables; a test holds the two together.
 
 import sqlalchemy as sa
 
+from counterfoil.db import schema_world
 from counterfoil.db.columns import BIG as _BIG
 from counterfoil.db.columns import at as _at
 from counterfoil.db.columns import identity as _id
@@ -15,14 +16,8 @@ from counterfoil.db.columns import ref as _ref
 from counterfoil.db.columns import text as _text
 from counterfoil.db.columns import where as _where
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+# It knows the tables of the world outside already.
+metadata = schema_world.metadata
 
 merchant = sa.Table(
     "merchant",
@@ -254,6 +249,13 @@ payment = sa.Table(
     _number("depth_needed"),
     _at("final_at", null=True),
     _at("detached_at", null=True),
+    # Who told the rate on arrival, and of when; the same of the moment when it was first final.
+    _text("arrival_rate_sources", null=True),
+    _text("final_rate", null=True),
+    _text("final_value", null=True),
+    _text("final_rate_sources", null=True),
+    _at("arrival_rate_at", null=True),
+    _at("final_rate_at", null=True),
     sa.Index(None, "invoice_id"),
     # A transfer is credited once at most.
     sa.Index("uq_payment_transfer", "transfer_id", unique=True, **_where("detached_at IS NULL")),
@@ -274,6 +276,35 @@ inbox = sa.Table(
     _at("created_at"),
     sa.Index(None, "merchant_id", "id"),
     sa.Index(None, "created_at"),
+)
+
+# Stretches of a chain that are to be read again: whoever watches the chain does it.
+rescan = sa.Table(
+    "rescan",
+    metadata,
+    _id(),
+    _text("chain"),
+    _number("first_height"),
+    _number("next_height"),
+    _number("last_height"),
+    # The ids of the transfers that nobody had known.
+    _text("found"),
+    # Why it ended before its last block.
+    _text("trouble", null=True),
+    _at("created_at"),
+    _at("done_at", null=True),
+    sa.Index("ix_rescan_open", "chain", **_where("done_at IS NULL")),
+)
+
+# Transactions that payers name: they make us look, and credit nothing.
+claim = sa.Table(
+    "claim",
+    metadata,
+    _id(),
+    _ref("invoice_id", "invoice"),
+    _text("txid"),
+    _at("created_at"),
+    sa.Index(None, "invoice_id", "created_at"),
 )
 
 # Invoices whose facts have changed since they were last assessed. A row for each chain: what one
@@ -358,39 +389,6 @@ attempt = sa.Table(
     sa.Index(None, "delivery_id"),
 )
 
-rate = sa.Table(
-    "rate",
-    metadata,
-    sa.Column("source", sa.Text, primary_key=True),
-    sa.Column("base", sa.Text, primary_key=True),
-    sa.Column("currency", sa.Text, primary_key=True),
-    _text("price"),
-    _at("at"),
-    # A price that is made once a working day, and stands until the next one.
-    sa.Column("is_fixing", sa.Boolean, nullable=False, server_default=sa.false()),
-)
-
-# Whose turn it is to be asked for prices, whichever process asks, and what came of the last time.
-rate_source = sa.Table(
-    "rate_source",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    _at("due_at"),
-    _at("good_at", null=True),
-    _text("trouble", null=True),
-)
-
-# The lowest and highest accepted price of each hour of the last day: what a jump is measured by.
-rate_hour = sa.Table(
-    "rate_hour",
-    metadata,
-    sa.Column("base", sa.Text, primary_key=True),
-    sa.Column("currency", sa.Text, primary_key=True),
-    sa.Column("hour", sa.BigInteger, primary_key=True, autoincrement=False),
-    _text("low"),
-    _text("high"),
-)
-
 # Who may do what only one process may do, until when, and the how-manieth holder it is.
 lease = sa.Table(
     "lease",
@@ -407,33 +405,6 @@ key_check = sa.Table(
     metadata,
     _id(),
     _text("value"),
-)
-
-simulator_block = sa.Table(
-    "simulator_block",
-    metadata,
-    sa.Column("height", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("hash", sa.Text, nullable=False, unique=True),
-    _text("parent"),
-    _at("mined_at"),
-)
-
-simulator_transaction = sa.Table(
-    "simulator_transaction",
-    metadata,
-    _id(),
-    sa.Column("txid", sa.Text, nullable=False, unique=True),
-    _text("spends"),
-    # Null where it pays nobody we know: what a double spend does.
-    _text("destination", null=True),
-    _text("amount_atomic"),
-    _at("first_seen_at"),
-    _number("block_height", null=True),
-    # What becomes of it ("replaced", "reorged"), and not before when.
-    _text("fate", null=True),
-    _at("fate_at", null=True),
-    _at("dropped_at", null=True),
-    sa.Index(None, "block_height"),
 )
 
 # SQLite would give the id of the last row, once that is deleted, to the next one.

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from counterfoil.core.ports import Block, Outcome, Store, Transaction, Transfer
-from counterfoil.db.schema import simulator_block, simulator_transaction
+from counterfoil.db.schema_world import simulator_block, simulator_transaction
 from counterfoil.db.sql import chunks, insert_new
 
 METHOD = "TEST"
@@ -95,6 +95,15 @@ def get_block(connection: sa.Connection, block_hash: str) -> Block | None:
 def list_mempool(connection: sa.Connection) -> tuple[Transaction, ...]:
     """Return the transactions that wait for a block, in the order in which they came."""
     return tuple(_transaction(row) for row in connection.execute(_MEMPOOL).mappings())
+
+
+def get_transaction(connection: sa.Connection, txid: str) -> tuple[Transaction, int | None] | None:
+    """Return a transaction that was not replaced, and the height of its block."""
+    statement = sa.select(*_TRANSACTION, simulator_transaction.c.block_height).where(
+        simulator_transaction.c.txid == txid, simulator_transaction.c.dropped_at.is_(None)
+    )
+    row = connection.execute(statement).mappings().first()
+    return (_transaction(row), row["block_height"]) if row else None
 
 
 _TRANSACTION = (
@@ -396,3 +405,7 @@ class Ledger:
     async def mempool(self) -> tuple[Transaction, ...]:
         """Return the unconfirmed transactions."""
         return await self._store.read(list_mempool)
+
+    async def transaction(self, txid: str) -> tuple[Transaction, int | None] | None:
+        """Return a transaction that counts, and the height of its block if it is in one."""
+        return await self._store.read(lambda connection: get_transaction(connection, txid))

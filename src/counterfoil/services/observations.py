@@ -31,7 +31,10 @@ _WATCH_GAP_MAX_MS = 30_000
 
 @dataclass(slots=True)
 class _Look:
-    """One look at a chain: what it is recorded into and what it has touched so far."""
+    """One look at a chain: what it is recorded into and what it has touched so far.
+
+    `touched` are transactions, `found` transfers that nobody knew.
+    """
 
     connection: Connection
     context: Context
@@ -39,6 +42,7 @@ class _Look:
     now: int
     watched_at: int | None
     touched: set[int] = field(default_factory=set)
+    found: list[int] = field(default_factory=list)
     _rates: dict[tuple[str, str, int], Rate | None] = field(default_factory=dict)
 
     def rate_of(self, method: Method, currency: str, arrived_at: int) -> Rate | None:
@@ -93,6 +97,24 @@ def record_block(
     look = _look(connection, context, chain, now)
     _add_block(look, block)
     _mark_due(look, block.height)
+
+
+def record_again(
+    connection: Connection, context: Context, chain: Chain, block: Block, now: int
+) -> list[int]:
+    """Record once more a block that the cursor has passed; return the transfers that were missed.
+
+    Whoever should have seen those was blind, so they came when they were mined. What is known is
+    left as it is: a transfer is matched once. A header that is missing is kept, since the way back
+    after a reorg may lead over it.
+    """
+    cursor = loops.get_cursor(connection, chain.name)
+    assert cursor is not None, "only what the cursor has passed is read again"  # noqa: S101  # a promise of our own
+    look = _Look(connection, context, chain, now, watched_at=None)
+    _read_block(look, block)
+    loops.fill_header(connection, chain.name, block, cursor.height)
+    _mark_due(look, cursor.height)
+    return look.found
 
 
 def record_reorg(
@@ -155,12 +177,16 @@ def _miss(look: _Look, known: payments.StoredTransaction, head: Head) -> None:
 
 
 def _add_block(look: _Look, block: Block) -> None:
+    _read_block(look, block)
+    loops.add_header(look.connection, look.chain.name, block)
+
+
+def _read_block(look: _Look, block: Block) -> None:
     pending = payments.list_pending(look.connection, look.chain.name)
     _observe(look, block.transactions, block)
     mined = {seen.txid for seen in block.transactions}
     waiting = [known for known in pending if known.txid not in mined]
     _find_displaced(look, waiting, block.transactions, listed=frozenset())
-    loops.add_header(look.connection, look.chain.name, block)
 
 
 def _observe(look: _Look, transactions: Sequence[Transaction], block: Block | None) -> None:
@@ -200,6 +226,7 @@ def _observe(look: _Look, transactions: Sequence[Transaction], block: Block | No
         look.connection,
         [(place[0], each.transfer, each.owner.id) for place, each in received.items()],
     )
+    look.found += new.values()
     _match(look, {new[place]: each for place, each in received.items() if place in new})
 
 
@@ -267,9 +294,7 @@ def _payment(look: _Look, each: _Credit, known: Iterable[payments.Credited]) -> 
         transfer_id=each.transfer_id,
         quote_id=asked.candidate.quote_id,
         arrived_at=received.arrived_at,
-        arrival=(rate.price, money.to_fiat(amount_atomic, rate.price, method.decimals))
-        if rate
-        else None,
+        arrival=rates.worth_at(rate, method, amount_atomic),
         depth_needed=look.chain.confirmations.needed(coins),
     )
 

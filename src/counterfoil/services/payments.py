@@ -7,6 +7,7 @@ and the events of the difference in the caller's transaction.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from msgspec import structs
 
@@ -14,10 +15,12 @@ from counterfoil.core import events
 from counterfoil.core.invoice import Assessment, Facts, Standing, Status, assess
 from counterfoil.core.money import floor_to_minor, format_coin
 from counterfoil.core.ports import Mode
+from counterfoil.core.quote import Rate
 from counterfoil.db import invoices, loops, outbox, payments, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.invoices import Invoice
-from counterfoil.db.payments import Credited
+from counterfoil.db.payments import Credited, Worth
+from counterfoil.services import rates
 from counterfoil.services.context import Context
 from counterfoil.services.quotes import replace_open_quotes
 from counterfoil.services.strays import waits
@@ -38,7 +41,7 @@ def reassess_all(
 
     The facts of all are read at once, which takes hardly longer than reading those of one.
     """
-    changes = _changes(connection, invoice_ids, now)
+    changes = _changes(connection, context, invoice_ids, now)
     if not changes:
         return set()
     invoices.save_assessments(connection, [change.invoice for change in changes], now)
@@ -66,14 +69,17 @@ class _Change:
     credited: Sequence[Credited]
 
 
-def _changes(connection: Connection, invoice_ids: Sequence[int], now: int) -> list[_Change]:
+def _changes(
+    connection: Connection, context: Context, invoice_ids: Sequence[int], now: int
+) -> list[_Change]:
     """Lock invoices, read all their facts, and return those that stand elsewhere now."""
     locked = invoices.lock_all(connection, invoice_ids)
     known = quotes.list_of_invoices(connection, invoice_ids)
     names = sorted({quote.chain for each in known.values() for quote in each})
     states = {state.name: state for state in loops.list_chains(connection, names)}
     heights = {name: state.cursor.height for name, state in states.items() if state.cursor}
-    credited = _settle(connection, payments.list_credited_of(connection, invoice_ids, heights), now)
+    paid_to = payments.list_credited_of(connection, invoice_ids, heights)
+    credited = _settle(connection, context, locked, paid_to, now)
     due = [each.id for each in locked if each.due_at is not None and each.due_at <= now]
     waits_until = waits(connection, due, now) if due else {}
     changes = []
@@ -94,27 +100,44 @@ def _changes(connection: Connection, invoice_ids: Sequence[int], now: int) -> li
 
 
 def _settle(
-    connection: Connection, credited: Mapping[int, list[Credited]], now: int
+    connection: Connection,
+    context: Context,
+    locked: Sequence[Invoice],
+    credited: Mapping[int, list[Credited]],
+    now: int,
 ) -> Mapping[int, list[Credited]]:
-    """Record which payments are as deep as they must be for the first time."""
-    ripe = {
-        item.payment.id
-        for items in credited.values()
-        for item in items
-        if item.payment.is_deep and item.payment.final_at is None and item.payment.gone_at is None
-    }
-    if not ripe:
+    """Record which payments are as deep as they must be for the first time, and their worth."""
+    currencies = {invoice.id: invoice.currency for invoice in locked}
+    rate_of = cache(partial(_rate_of, connection, context, now))
+    worths: dict[int, Worth | None] = {}
+    for invoice_id, items in credited.items():
+        for item in items:
+            payment = item.payment
+            if payment.is_deep and payment.final_at is None and payment.gone_at is None:
+                method = context.methods.get(item.method)
+                rate = rate_of(item.method, currencies[invoice_id])
+                worths[payment.id] = (
+                    rates.worth_at(rate, method, payment.received_atomic) if method else None
+                )
+    if not worths:
         return credited
-    payments.set_final(connection, ripe, now)
+    payments.set_final(connection, worths, now)
     return {
         invoice_id: [
             replace(item, payment=replace(item.payment, final_at=now))
-            if item.payment.id in ripe
+            if item.payment.id in worths
             else item
             for item in items
         ]
         for invoice_id, items in credited.items()
     }
+
+
+def _rate_of(
+    connection: Connection, context: Context, now: int, method_id: str, currency: str
+) -> Rate | None:
+    method = context.methods.get(method_id)
+    return rates.rate_of(connection, method, currency, now) if method else None
 
 
 def _facts(

@@ -9,12 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from counterfoil.core import quote
+from counterfoil.core import money, quote
 from counterfoil.core.access import Principal
 from counterfoil.core.errors import InvalidError, Problem, UnavailableError
 from counterfoil.core.ports import Method, Mode, RateSource, Store, Tick
 from counterfoil.db import merchants, rates
 from counterfoil.db.engine import Connection
+from counterfoil.db.payments import Worth
 from counterfoil.db.rates import SourceState
 from counterfoil.services.context import Context
 
@@ -34,6 +35,13 @@ def rate_of(connection: Connection, method: Method, currency: str, now: int) -> 
         return quote.Rate(_SIMULATOR_RATE, ("simulator",), now)
     market = rates.get_market(connection, quote.pairs_of(method.symbol, currency), now)
     return quote.rate_of(method.symbol, currency, market, now)
+
+
+def worth_at(rate: quote.Rate | None, method: Method, amount_atomic: int) -> Worth | None:
+    """Return what an amount of coin is worth at a rate, None where there is no rate."""
+    if rate is None:
+        return None
+    return Worth(rate, money.to_fiat(amount_atomic, rate.price, method.decimals))
 
 
 def unavailable(method: Method, currency: str) -> UnavailableError:

@@ -15,7 +15,7 @@ import structlog
 
 from counterfoil.core.errors import NodeError
 from counterfoil.core.ports import Block, Chain, Head
-from counterfoil.db import invoices, loops
+from counterfoil.db import invoices, loops, rescans
 from counterfoil.db.engine import Connection
 from counterfoil.services import observations
 from counterfoil.services.context import Context
@@ -27,6 +27,8 @@ _LEASE_RENEW_MS = 5_000
 _BLOCKS_PER_LOOK = 50
 # As deep as a reorg ever is on most chains, and few enough to be read at once.
 _HEADERS_AT_START = 10
+# A stretch that is read again must not keep the watcher from the tip.
+_BLOCKS_AGAIN_PER_LOOK = 10
 # So many invoices to a transaction: each costs little beside others, and nobody waits long for it.
 _REASSESS_BATCH = 32
 # A tip older than this many block intervals is a node that is stuck, or a chain that is halted.
@@ -93,6 +95,7 @@ class Watch:
             more = False
             if trouble is None:
                 more, trouble = await self._follow(head, now)
+                more = await self._read_again(now) or more
         except NodeError as error:
             await self._note_node(str(error), None, now)
             return False
@@ -221,6 +224,44 @@ class Watch:
         await self._write(
             lambda c: observations.record_block(c, self.context, self.chain, block, now)
         )
+
+    async def _read_again(self, now: int) -> bool:
+        """Read some blocks of a stretch that somebody wants read again; return whether any were.
+
+        What keeps the node from showing such a block ends the stretch, not the watch.
+        """
+        asked = await self.context.store.read(lambda c: rescans.get_open(c, self.chain.name))
+        if asked is None:
+            return False
+        for height in asked.next_heights[:_BLOCKS_AGAIN_PER_LOOK]:
+            try:
+                block = await self._block_below_cursor(height)
+            except NodeError as error:
+                await self._end_rescan(asked.id, str(error), now)
+                return False
+            if block is None:
+                return False
+            await self._write(lambda c, b=block: self._record_again(c, asked.id, b, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
+        await self.drain(now)
+        if len(asked.next_heights) <= _BLOCKS_AGAIN_PER_LOOK:
+            await self._end_rescan(asked.id, None, now)
+        return True
+
+    async def _end_rescan(self, rescan_id: int, trouble: str | None, now: int) -> None:
+        await self._write(lambda connection: rescans.end(connection, rescan_id, trouble, now))
+
+    async def _block_below_cursor(self, height: int) -> Block | None:
+        """Return a block of the chain that our cursor is on; None while the node changes chains."""
+        block_hash = await self.chain.block_hash(height)
+        block = None if block_hash is None else await self.chain.block(block_hash)
+        # Asked last: a block of the cursor's chain is what was there before and is there still.
+        cursor = await self._cursor()
+        is_ours = cursor is not None and await self._is_on_chain(cursor)
+        return block if is_ours and block is not None and block.height == height else None
+
+    def _record_again(self, connection: Connection, rescan_id: int, block: Block, now: int) -> None:
+        found = observations.record_again(connection, self.context, self.chain, block, now)
+        rescans.note_block(connection, rescan_id, block.height, found)
 
     async def _cursor(self) -> loops.Cursor | None:
         return await self.context.store.read(

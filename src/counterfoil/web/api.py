@@ -179,7 +179,7 @@ def _outcome(fields: Fields) -> Outcome:
 
 # --- the declarations --------------------------------------------------------------------------
 
-_ID_PARAMETER = Parameter(
+ID_PARAMETER = Parameter(
     "id",
     "path",
     "The id of the invoice.",
@@ -287,7 +287,7 @@ ENDPOINTS = (
         summary="Read an invoice",
         description="Returns an invoice of the key's merchant and mode.",
         answers={200: views.InvoiceAnswer},
-        parameters=(_ID_PARAMETER,),
+        parameters=(ID_PARAMETER,),
         errors={404: ("not_found",)},
         is_hot=True,
     ),
@@ -323,7 +323,7 @@ ENDPOINTS = (
         description="Cancels an invoice on which not enough was seen; again does nothing. Its "
         "address stays watched: what is paid after all is credited.",
         answers={200: views.InvoiceAnswer},
-        parameters=(_ID_PARAMETER,),
+        parameters=(ID_PARAMETER,),
         errors={404: ("not_found",), 409: ("invoice_has_money",)},
     ),
     Endpoint(
@@ -335,7 +335,7 @@ ENDPOINTS = (
         summary="List the payments of an invoice",
         description="Returns what was credited to an invoice, replaced payments included.",
         answers={200: views.PaymentsAnswer},
-        parameters=(_ID_PARAMETER,),
+        parameters=(ID_PARAMETER,),
         errors={404: ("not_found",)},
     ),
     Endpoint(
@@ -348,7 +348,7 @@ ENDPOINTS = (
         description="Pays an invoice that was made with a test key with the simulator's coin.",
         body=views.Simulation,
         answers={200: views.Simulated},
-        parameters=(_ID_PARAMETER,),
+        parameters=(ID_PARAMETER,),
         errors={
             404: ("not_found",),
             409: ("live_invoice", "not_payable"),

@@ -26,8 +26,9 @@ from counterfoil.core.errors import (
     UnavailableError,
 )
 from counterfoil.core.ports import Clock, Outcome
-from counterfoil.services import checkout
+from counterfoil.services import checkout, claims
 from counterfoil.services.checkout_view import PAYABLE, State, View
+from counterfoil.services.claims import Claimed
 from counterfoil.services.context import Context
 from counterfoil.web.auth import address_of
 from counterfoil.web.live import Live
@@ -63,6 +64,27 @@ PROBLEMS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# What a payer is told who says that it is paid.
+CLAIMS: Mapping[str, str] = MappingProxyType(
+    {
+        Claimed.CREDITED: "We see this transaction: it counts for this invoice.",
+        Claimed.COMING: "The network knows this transaction, and it pays this invoice. "
+        "It will show here within a minute or two.",
+        Claimed.REVIEW: "This transaction does pay the shop's address, but does not fit what this "
+        "invoice asked for. The shop can see it; ask it, and do not pay again.",
+        Claimed.ELSEWHERE: "The network knows this transaction, but it does not pay the address of "
+        "this invoice. Compare it with the one in your wallet.",
+        Claimed.UNKNOWN: "The network does not show us this transaction. If you sent it a moment "
+        "ago, wait a minute and try again; else check that it is whole and of this network.",
+        Claimed.UNSEEN: "We cannot see this network right now. What you have sent is safe: try "
+        "again later.",
+        Claimed.INVALID: "This is no transaction id. Your wallet shows it with the payment, often "
+        "as its hash or txid.",
+        "too_many_claims": "Many transactions were named for this invoice. Try again in an hour, "
+        "or ask the shop.",
+    }
+)
+
 
 class CheckoutPage:
     """Makes the HTML of the pay page."""
@@ -82,23 +104,31 @@ class CheckoutPage:
 
     def main(self, view: View, now: int) -> str:
         """Return the `<main>` of the page: everything that can change."""
-        return self._main.render(self._seen(view, now, view.problem))
+        return self._main.render(self._seen(view, now, view.problem, None))
 
-    def whole(self, view: View, now: int, problem: str | None = None) -> str:
-        """Return the page; `problem` is the code of what its last form was refused for."""
+    def whole(
+        self, view: View, now: int, problem: str | None = None, claimed: str | None = None
+    ) -> str:
+        """Return the page; `problem` is the code of what its last form was refused for.
+
+        `claimed` is what came of a claim.
+        """
         # Something may still happen by itself, or the first price may be had after all.
         is_stuck = view.state is State.CHOOSE and len(view.offers) == 1
         is_waiting = view.state in _WAITING or is_stuck
-        shown = self._seen(view, now, problem or view.problem)
+        shown = self._seen(view, now, problem or view.problem, claimed)
         return self._whole.render(shown, is_waiting=is_waiting)
 
-    def _seen(self, view: View, now: int, problem: str | None) -> dict[str, Any]:
+    def _seen(
+        self, view: View, now: int, problem: str | None, claimed: str | None
+    ) -> dict[str, Any]:
         """Return what the templates work with."""
         return {
             "view": view,
             "now": now,
             "qr": qr_code(view.price.link) if view.price else None,
             "problem": PROBLEMS.get(problem or "") if view.state in PAYABLE else None,
+            "claimed": CLAIMS.get(claimed or ""),
         }
 
     def error(self, status: int, message: str) -> str:
@@ -144,6 +174,7 @@ def checkout_routes(
         Route(f"{_PATH}/main", routes.guarded(routes.fragment), methods=["GET"]),
         Route(f"{_PATH}/method", routes.guarded(routes.choose), methods=["POST"]),
         Route(f"{_PATH}/price", routes.guarded(routes.reprice), methods=["POST"]),
+        Route(f"{_PATH}/claim", routes.guarded(routes.claim), methods=["POST"]),
         Route(f"{_PATH}/simulate", routes.guarded(routes.simulate), methods=["POST"]),
         Route(f"{_PATH}/events", _Events(routes), methods=["GET"]),
         Route("/static/{name}", assets.serve, methods=["GET"]),
@@ -214,8 +245,8 @@ class _Routes:
             found = (await checkout.look(self._context, token, now)).view
         else:
             found = await checkout.view(self._context, token, now)
-        problem = request.query_params.get("problem")
-        return html(request, self._page.whole(found, now, problem))
+        problem, claimed = (request.query_params.get(name) for name in ("problem", "claim"))
+        return html(request, self._page.whole(found, now, problem, claimed))
 
     async def fragment(self, request: Request) -> Response:
         """Answer with the `<main>` of the page; 204 where the asker has it already."""
@@ -239,6 +270,18 @@ class _Routes:
         return await self._act(
             request, lambda token, _, now: checkout.reprice(self._context, token, now)
         )
+
+    async def claim(self, request: Request) -> Response:
+        """Look for a transaction that the payer names, and lead back to what came of it."""
+        form = await _form(request)
+        token = _token(form.get("share_token"))
+        try:
+            found: str = await claims.claim(
+                self._context, token, form.get("txid", ""), self._clock.now()
+            )
+        except LimitedError as error:
+            found = error.code
+        return RedirectResponse(self._page.address(token, claim=found), 303)
 
     async def simulate(self, request: Request) -> Response:
         """Pay a test invoice with test coins."""

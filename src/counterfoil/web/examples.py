@@ -5,6 +5,8 @@
 
 from typing import Any
 
+from counterfoil.web.example_explanation import EXPLANATION
+
 _TOKEN = "q3mGZ1v7Tt2cYH0xkUeW9A"  # noqa: S105  # an example
 _IDENTITY = {
     "id": 12345,
@@ -119,6 +121,7 @@ ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
             }
         ],
     },
+    ("explain_invoice", 200): EXPLANATION,
     ("list_wallets", 200): {"success": True, "wallets": [_WALLET]},
     ("add_wallet", 200): {
         "success": True,
@@ -342,6 +345,19 @@ OTHER_ERRORS: dict[tuple[str, str], Error] = {
         "created_from",
         "created_from must be an ISO 8601 time such as 2030-01-31T18:00:00Z.",
     ),
+    ("explain_invoice", "too_long"): (
+        "txid",
+        "txid may have at most 128 characters; it has 129.",
+    ),
+    ("explain_invoice", "invalid_characters"): (
+        "txid",
+        "txid holds U+0000 at position 1, which plain text may not hold; remove it.",
+    ),
+    ("explain_invoice", "repeated_parameter"): (
+        "txid",
+        "txid may stand in the query only once.",
+    ),
+    ("explain_invoice", "too_many"): ("query", "The query may have at most 50 parameters."),
     ("list_rates", "repeated_parameter"): (
         "fiat_currency",
         "fiat_currency may stand in the query only once.",

@@ -139,9 +139,9 @@ class Calls:
         return {**self._block_header(block_hash), "tx": [tell(tx) for tx in transactions]}
 
     def _index_info(self, name: str = FILTERS) -> dict[str, Any]:
-        if name != FILTERS:
+        if name not in (FILTERS, "txindex"):
             return {}
-        return {FILTERS: {"synced": True, "best_block_height": self._chain.height}}
+        return {name: {"synced": True, "best_block_height": self._chain.height}}
 
     # --- transactions -------------------------------------------------------------------------
 

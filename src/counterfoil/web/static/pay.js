@@ -35,10 +35,11 @@ function swap(html) {
   if (Number(next.dataset.rev) < Number(old.dataset.rev)) return;
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   // What the payer has opened or chosen stays so.
-  for (const each of old.querySelectorAll("details[id], input[type=radio]")) {
+  for (const each of old.querySelectorAll("details[id], input[type=radio], #txid")) {
     const twin = next.querySelector(`#${CSS.escape(each.id)}`);
     if (twin && "open" in each) twin.open = each.open;
     if (twin && "checked" in each) twin.checked = each.checked;
+    if (twin && each.id === "txid") twin.value = each.value;
   }
   old.replaceWith(next);
   main = next;
@@ -211,8 +212,8 @@ window.addEventListener("pagehide", hangUp);
 document.documentElement.classList.add("alive");
 // A phone cannot scan its own screen.
 if (byId("qr") && matchMedia("(pointer: coarse)").matches) byId("qr").open = false;
-// A page that is loaded again does not repeat why the last form was refused.
-if (location.search.includes("problem=")) history.replaceState(null, "", links.page);
+// A page that is loaded again does not repeat what came of the last form.
+if (/&(problem|claim)=/.test(location.search)) history.replaceState(null, "", links.page);
 pollAt = seconds() + POLL_S;
 mount();
 tick();

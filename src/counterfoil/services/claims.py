@@ -1,0 +1,99 @@
+"""A payer's word that a transaction pays an invoice: it makes us look, and credits nothing itself.
+
+What the payer is told is about this invoice alone: whether a shared address was paid by somebody
+else, and what for, stays untold.
+"""
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+
+from counterfoil.core.errors import LimitedError
+from counterfoil.db import claims, quotes, rescans
+from counterfoil.db.engine import Connection
+from counterfoil.db.invoices import Invoice
+from counterfoil.services import checkout_look, diagnosis
+from counterfoil.services.context import Context
+from counterfoil.services.explanation import Answer, Lookup, Output, Owner, is_passed
+
+CLAIMS_PER_HOUR_MAX = 10
+_HOUR_MS = 3_600_000
+# Whatever a chain calls a transaction; what it is, is for the chain to say.
+_TXID = re.compile(r"[A-Za-z0-9:_+/=-]{8,128}")
+
+
+class Claimed(StrEnum):
+    """What came of a claim."""
+
+    CREDITED = "credited"
+    COMING = "coming"
+    REVIEW = "review"
+    ELSEWHERE = "elsewhere"
+    UNKNOWN = "unknown"
+    UNSEEN = "unseen"
+    INVALID = "invalid"
+
+
+async def claim(context: Context, share_token: str, text: str, now: int) -> Claimed:
+    """Look for a transaction that a payer names, and return what to tell the payer.
+
+    Raises NotFoundError for a share token that opens nothing, and LimitedError.
+    """
+    txid = text.strip()
+    is_sound = _TXID.fullmatch(txid) is not None
+
+    def write(connection: Connection) -> tuple[Invoice, set[str]]:
+        invoice = checkout_look.find(connection, share_token)
+        if is_sound:
+            _note(connection, invoice.id, txid, now)
+        return invoice, {q.chain for q in quotes.list_of_invoice(connection, invoice.id)}
+
+    invoice, shown = await context.store.write(write)
+    if not is_sound:
+        return Claimed.INVALID
+    chains = shown & context.methods.chains.keys()
+    lookups = await diagnosis.look_up(context, invoice, chains, txid)
+    await _read_what_was_passed(context, lookups, now)
+    return judge(lookups, invoice.id)
+
+
+def _note(connection: Connection, invoice_id: int, txid: str, now: int) -> None:
+    """Write a claim down; raises LimitedError where the invoice has had too many in an hour."""
+    recent = claims.list_since(connection, invoice_id, now - _HOUR_MS)
+    if len(recent) >= CLAIMS_PER_HOUR_MAX:
+        wait_s = (min(recent) + _HOUR_MS - now) // 1000 + 1
+        message = f"This invoice has had {len(recent)} claims in an hour; wait {wait_s} seconds."
+        raise LimitedError("too_many_claims", message, retry_after_s=wait_s)
+    claims.insert(connection, invoice_id, txid, now)
+
+
+def judge(lookups: Sequence[Lookup], invoice_id: int) -> Claimed:
+    """Return what the answers of the nodes mean for a payer of one invoice."""
+    outputs = [output for lookup in lookups for output in _to_invoice(lookup)]
+    if any(output.invoice_id == invoice_id for output in outputs):
+        return Claimed.CREDITED
+    if any(not output.is_recorded for output in outputs):
+        return Claimed.COMING
+    if outputs:
+        return Claimed.REVIEW
+    answers = {lookup.answer for lookup in lookups}
+    if Answer.FOUND in answers:
+        return Claimed.ELSEWHERE
+    return Claimed.UNSEEN if Answer.AWAY in answers or not answers else Claimed.UNKNOWN
+
+
+def _to_invoice(lookup: Lookup) -> list[Output]:
+    return [output for output in lookup.outputs if output.owner is Owner.INVOICE]
+
+
+async def _read_what_was_passed(context: Context, lookups: Sequence[Lookup], now: int) -> None:
+    """Have the block read again in which a payment was passed while nobody could see it."""
+    for lookup in lookups:
+        height = lookup.height
+        is_missed = any(not output.is_recorded for output in _to_invoice(lookup))
+        if height is not None and is_missed and is_passed(lookup):
+            await context.store.write(
+                lambda c, chain=lookup.chain, h=height: rescans.insert(c, chain, h, h, now)  # type: ignore[misc]  # mypy cannot infer such a lambda
+            )
+    # An unconfirmed one is seen at the next look, which may as well be now.
+    context.store.wake("chains")

@@ -1,0 +1,117 @@
+"""The ledger: what came in a period, for the books, with the evidence of what it was worth.
+
+It has every transfer to the merchant's addresses that is in a block, credited or not, so its sums
+are those of the merchant's own wallet to the last atomic unit.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from counterfoil.core import money
+from counterfoil.core.events import iso
+from counterfoil.core.ports import Mode
+from counterfoil.db import ledger, loops
+from counterfoil.db.engine import Connection
+from counterfoil.db.ledger import Entry
+from counterfoil.db.payments import Worth
+from counterfoil.services.context import Context
+
+_MOMENTS = ("quote", "arrival", "confirmation")
+COLUMNS = (
+    "received_at",
+    "state",
+    "method",
+    "chain",
+    "txid",
+    "index",
+    "block_height",
+    "confirmations",
+    "address",
+    "amount",
+    "amount_atomic",
+    "payment_id",
+    "invoice_id",
+    "order_id",
+    "inbox_reason",
+    "confirmed_at",
+    "fiat_currency",
+    *(
+        f"{moment}_{name}"
+        for moment in _MOMENTS
+        for name in ("value", "rate", "rate_sources", "rate_at")
+    ),
+)
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The rows, each with all columns as text, and by method the sums of what came."""
+
+    rows: Sequence[Row]
+    credited_atomic: Counter[str]
+    inbox_atomic: Counter[str]
+
+
+async def read(context: Context, merchant_id: int, mode: Mode, start: int, end: int) -> Ledger:
+    """Return what came to a merchant from `start` on and before `end`."""
+
+    def load(connection: Connection) -> tuple[list[Entry], dict[str, int]]:
+        entries = ledger.list_entries(connection, merchant_id, mode, start, end)
+        states = loops.list_chains(connection, sorted({entry.chain for entry in entries}))
+        return entries, {state.name: state.cursor.height for state in states if state.cursor}
+
+    entries, heights = await context.store.read(load)
+    credited, inbox = Counter[str](), Counter[str]()
+    for entry in entries:
+        (credited if entry.credit else inbox)[entry.method] += entry.amount_atomic
+    rows = [_row(context, entry, heights.get(entry.chain, 0)) for entry in entries]
+    return Ledger(rows, credited, inbox)
+
+
+def _row(context: Context, entry: Entry, height: int) -> Row:
+    method = context.methods.get(entry.method)
+    depth = max(height - entry.block_height + 1, 0)
+    row = dict.fromkeys(COLUMNS, "")
+    row |= {
+        "received_at": iso(entry.received_at),
+        "state": "inbox",
+        "method": entry.method,
+        "chain": entry.chain,
+        "txid": entry.txid,
+        "index": str(entry.place),
+        "block_height": str(entry.block_height),
+        "confirmations": str(depth),
+        "address": entry.address,
+        # The decimals of a method that is switched off are not known: its atomic units are.
+        "amount": money.format_coin(entry.amount_atomic, method.decimals) if method else "",
+        "amount_atomic": str(entry.amount_atomic),
+        "inbox_reason": entry.reason or "",
+    }
+    credit = entry.credit
+    if credit is None:
+        return row
+    row |= {
+        "state": "final" if depth >= credit.depth_needed else "confirming",
+        "payment_id": str(credit.payment_id),
+        "invoice_id": str(credit.invoice_id),
+        "order_id": credit.order_id,
+        "confirmed_at": "" if credit.final_at is None else iso(credit.final_at),
+        "fiat_currency": credit.currency,
+    }
+    for moment, worth in zip(_MOMENTS, (credit.quoted, credit.arrival, credit.final), strict=True):
+        row |= _evidence(moment, worth, credit.currency)
+    return row
+
+
+def _evidence(moment: str, worth: Worth | None, currency: str) -> Row:
+    if worth is None:
+        return {}
+    return {
+        f"{moment}_value": str(money.floor_to_minor(worth.value, currency)),
+        f"{moment}_rate": money.format_rate(worth.rate.price),
+        f"{moment}_rate_sources": " ".join(worth.rate.sources),
+        f"{moment}_rate_at": iso(worth.rate.at) if worth.rate.at else "",
+    }

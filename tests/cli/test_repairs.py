@@ -1,0 +1,91 @@
+"""`counterfoil rescan`, on the simulator's chain and without a server."""
+
+import asyncio
+import re
+from typing import Any
+
+import sqlalchemy as sa
+
+from counterfoil.app.parts import opened
+from counterfoil.core.access import Principal, Scope
+from counterfoil.core.money import parse_fiat
+from counterfoil.core.ports import Mode, Outcome
+from counterfoil.db import loops, simulator
+from counterfoil.services import invoices, merchants, watching
+from counterfoil.services import simulator as simulating
+from counterfoil.services.watching import Watch
+from counterfoil.settings import load
+from tests.cli.program import Program
+
+
+async def pay_unseen(program: Program, **fields: Any) -> tuple[int, str]:
+    """Pay a test invoice in a block that the cursor passes without looking."""
+    async with opened(load({}, {"data": program.folder})) as here:
+        context, now = here.context, here.clock.now()
+        await watching.ensure_chains(context)
+        watch = Watch(context, context.methods.chains["simulator"], "serve")
+        await watch.look(now)
+        await watch.release()
+        merchant = await merchants.find(here.database, None)
+        who = Principal(1, merchant.id, Mode.TEST, Scope.FULL)
+        draft = invoices.Draft(parse_fiat("25", "USD"), "USD", **fields)
+        made = await invoices.create(context, who, draft, now)
+        invoice = await invoices.get(context, who, made.id)
+        txid = await simulating.simulate(context, invoice, Outcome.EXACT, now)
+
+        def skip(connection: sa.Connection) -> None:
+            simulator.mine(connection, now, 3)
+            tip = simulator.get_block(connection, simulator.get_tip(connection).hash)
+            assert tip is not None
+            loops.add_header(connection, "simulator", tip)
+
+        await here.database.write(skip)
+        return made.id, txid
+
+
+def test_what_was_missed_is_told_and_credited_once(program: Program) -> None:
+    invoice_id, txid = asyncio.run(pay_unseen(program))
+    first, last = program("rescan", "test", "--from", "1")
+    assert first == f"25 TEST in transaction {txid}, block 1, is credited to invoice {invoice_id}"
+    assert last == "3 blocks of simulator read again from 1 on: 1 payment that was missed."
+    again = program("rescan", "TEST", "--from", "3")
+    assert again[0].startswith("1 block of simulator read again from 3 on: nothing that was missed")
+
+
+def test_a_chain_that_was_never_read(program: Program) -> None:
+    said = program.refused("rescan", "TEST", "--from", "0")
+    assert said == ("The chain simulator has not been read yet; start `counterfoil serve` first.")
+
+
+def test_a_height_beyond_the_cursor(program: Program) -> None:
+    asyncio.run(pay_unseen(program))
+    said = program.refused("rescan", "TEST", "--from", "1000")
+    assert re.fullmatch(
+        r"simulator has been read up to block 3: --from must be .* that one\.", said
+    )
+
+
+def test_a_coin_that_nobody_takes(program: Program) -> None:
+    said = program.refused("rescan", "DOGE", "--from", "0")
+    assert said == "method names no coin that this server takes; it takes: TEST."
+
+
+def test_an_invoice_is_explained_before_and_after_the_repair(program: Program) -> None:
+    invoice_id, txid = asyncio.run(pay_unseen(program))
+    said = program("explain", str(invoice_id), "--txid", txid)
+    assert said[0] == f"Invoice {invoice_id} over 25.00 USD is Unpaid."
+    assert "No payment of it was seen." in said
+    assert (
+        f"Transaction {txid} is in block 1 with 3 confirmations, says the node of simulator."
+        in said
+    )
+    advice = said[said.index("What to do:") + 1 :]
+    wanted = "- Run `counterfoil rescan TEST --from 1`: that block was passed while nobody could "
+    assert advice[-2] == wanted + "see it."
+    program("rescan", "TEST", "--from", "1")
+    again = program("explain", str(invoice_id), "--txid", txid)
+    assert again[-1] == "- It is paid: there is nothing to do."
+
+
+def test_an_unknown_invoice_is_not_explained(program: Program) -> None:
+    assert program.refused("explain", "77") == "There is no such invoice."
