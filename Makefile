@@ -22,6 +22,7 @@ WORKERS ?= 2
 
 PYTEST := $(BIN)/python -m pytest
 LONG_TIMEOUT_S := 1800
+MANY_WORLDS := tests/sim/test_worlds_many.py
 
 .PHONY: help
 help: ## List the commands
@@ -89,20 +90,35 @@ test-rooms: setup
 	$(PYTEST) tests --ignore=tests/core -m "not long and not browser" \
 		-n $(WORKERS) --dist loadfile --junitxml=$(RESULTS)/rooms.xml
 
-# Two runs again: what drives the browser keeps an event loop, in which no other test can start one.
+# The long tests wait for nodes and browsers most of the time; meanwhile the seeded worlds run, and
+# give way to whatever else wants the processor.
 .PHONY: test-long
 test-long: setup ## Run the tests marked long or browser
-	@rm -f $(RESULTS)/ui.xml $(RESULTS)/long.xml
+	@rm -f $(RESULTS)/ui.xml $(RESULTS)/long.xml $(RESULTS)/worlds.xml
 	@code=0; \
-	$(MAKE) --no-print-directory --keep-going ui test-slow || code=1; \
-	$(BIN)/python tools/sum_results.py $(RESULTS)/ui.xml $(RESULTS)/long.xml || code=1; \
+	$(MAKE) --no-print-directory --keep-going --jobs=2 test-worlds test-others || code=1; \
+	$(BIN)/python tools/sum_results.py $(RESULTS)/ui.xml $(RESULTS)/long.xml \
+		$(RESULTS)/worlds.xml || code=1; \
+	exit $$code
+
+.PHONY: test-worlds
+test-worlds: setup
+	@mkdir -p $(RESULTS)
+	nice -n 19 $(PYTEST) $(MANY_WORLDS) --capture=no --quiet --junitxml=$(RESULTS)/worlds.xml
+
+# Two runs again: what drives the browser keeps an event loop, in which no other test can start one.
+.PHONY: test-others
+test-others:
+	@code=0; \
+	$(MAKE) --no-print-directory ui || code=1; \
+	$(MAKE) --no-print-directory test-slow || code=1; \
 	exit $$code
 
 .PHONY: test-slow
 test-slow: setup
 	@mkdir -p $(RESULTS)
-	$(PYTEST) tests -m "long and not browser" -o timeout=$(LONG_TIMEOUT_S) --durations=10 \
-		--junitxml=$(RESULTS)/long.xml
+	$(PYTEST) tests --ignore=$(MANY_WORLDS) -m "long and not browser" \
+		-o timeout=$(LONG_TIMEOUT_S) --durations=10 --junitxml=$(RESULTS)/long.xml
 
 .PHONY: ui
 ui: setup ## Run the browser tests alone
