@@ -118,7 +118,7 @@ def test_the_backup_of_an_older_version_is_upgraded(vacant: Program, backup: Pat
                 f"CREATE INDEX ix_{table}_destination_id ON {table} (destination_id)"
             )
         connection.execute("ALTER TABLE chain DROP COLUMN retired_at")
-        for table in ("claim", "rescan"):
+        for table in ("claim", "rescan", "merchant_confirmations"):
             connection.execute(f"DROP TABLE {table}")
         for moment, names in (("arrival", ()), ("final", ("rate", "value"))):
             for name in (*names, "rate_sources", "rate_at"):

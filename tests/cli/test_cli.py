@@ -25,7 +25,7 @@ def test_help_lists_the_commands() -> None:
     done = CliRunner().invoke(app, ["--help"])
     for name in (
         *("serve", "demo", "doctor", "migrate", "pay", "secret-key", "explain", "rescan", "ledger"),
-        *("merchant", "key", "wallet", "channel"),
+        *("merchant", "key", "wallet", "channel", "chain"),
     ):
         assert f" {name} " in done.output
 
@@ -113,6 +113,19 @@ def test_redirects(program: Program) -> None:
     assert said == "Invoices of Default may send their payers to https://shop.example."
     assert program("merchant", "list")[1].endswith("https://shop.example")
     assert "https://" in program.refused("merchant", "allow-redirect", "http://shop.example")
+
+
+def test_confirmations_of_a_merchant(program: Program) -> None:
+    done = program.run("merchant", "confirmations", "TEST", "0, 3 from 100")
+    assert done.stdout == (
+        "Payments of TEST to Default that come from now on are final at: 0, 3 from 100.\n"
+    )
+    assert "can be taken back" in done.stderr
+    (said,) = program("merchant", "confirmations", "TEST", "default")
+    assert said == "Payments of TEST to Default that come from now on are final at: 2."
+    told = program.refused("merchant", "confirmations", "TEST", "1001")
+    assert told.startswith("Confirmations are a number from 0 to 1,000")
+    assert "takes: TEST" in program.refused("merchant", "confirmations", "XMR", "1")
 
 
 def test_keys(program: Program) -> None:

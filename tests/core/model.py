@@ -57,7 +57,7 @@ def worth(one: Payment, facts: Facts) -> Fraction:
 def judge(facts: Facts, now: int) -> Verdict:
     """Return what the rules say of an invoice."""
     there = [p for p in facts.payments if counts(p, facts.payments)]
-    deep = [p for p in there if p.is_mined and p.depth >= p.depth_needed]
+    deep = [p for p in there if not p.depth_needed or (p.is_mined and p.depth >= p.depth_needed)]
     settled = [p for p in deep if not (is_late(p, facts) and p.arrival_value is None)]
     seen = sum((worth(p, facts) for p in there), Fraction(0))
     final = sum((worth(p, facts) for p in settled), Fraction(0))

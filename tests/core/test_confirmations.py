@@ -35,6 +35,12 @@ def test_a_policy_is_read_as_it_is_written(text: str) -> None:
     assert str(parse(text)) == text
 
 
+def test_none_at_all_must_be_allowed() -> None:
+    assert parse("0, 1 from 0.5", least=0).needed(Fraction(0)) == 0
+    with pytest.raises(ValueError, match="0"):
+        parse("0, 1 from 0.5")
+
+
 def test_blanks_around_the_parts_do_not_matter() -> None:
     assert parse(" 1,3 from 0.01 , 6 from 1 ") == BITCOIN
 

@@ -41,8 +41,9 @@ def test_seen_is_confirming_and_deep_is_paid() -> None:
     assert conditions_of(facts(final_payment())) == []
 
 
-def test_a_depth_without_a_block_is_no_depth() -> None:
-    assert status_of(facts(payment(depth_needed=0))) is Status.CONFIRMING
+def test_where_no_confirmation_is_asked_seen_is_paid() -> None:
+    assert status_of(facts(payment(depth_needed=0))) is Status.PAID
+    assert status_of(facts(payment(depth_needed=0, gone_at=2_000))) is Status.UNPAID
 
 
 def test_a_part_leaves_it_unpaid_and_the_rest_pays_it() -> None:

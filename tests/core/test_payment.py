@@ -83,6 +83,7 @@ def test_deep_is_in_a_block_and_under_enough_of_them() -> None:
     assert payment(is_mined=True, depth=3).is_deep
     assert not payment(is_mined=True, depth=2).is_deep
     assert not payment(is_mined=False, depth=3).is_deep
+    assert payment(is_mined=False, depth=0, depth_needed=0).is_deep
 
 
 # --- conflicts --------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import pytest
 
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.invoice import Status
+from counterfoil.db import merchants as db_merchants
+from counterfoil.services import merchants
 from tests.services.shop import Shop
 
 # One COIN costs 100 USD, so three blocks are asked for from 100 USD on, and six from 1,000 USD.
@@ -68,3 +70,66 @@ async def test_what_was_decided_stays(shop: Shop) -> None:
     shop.chain.mine()
     await shop.look()
     assert await shop.status(invoice) is Status.PAID
+
+
+# --- what the merchant says --------------------------------------------------------------------
+
+
+async def _says(shop: Shop, policy: str | None) -> None:
+    (merchant,) = await merchants.list_all(shop.store)
+    await merchants.set_confirmations(shop.context, merchant, "COIN", policy)
+
+
+async def test_a_merchant_may_count_small_payments_as_soon_as_they_are_seen(shop: Shop) -> None:
+    await shop.listen()
+    await _says(shop, "0, 2 from 0.5")
+    small, large = await shop.invoice("25.00"), await shop.invoice("50.00")
+    for invoice in (small, large):
+        quote = await shop.quote(invoice)
+        shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    assert await shop.status(small) is Status.PAID
+    assert await shop.events(small) == ["payment_confirmed"]
+    assert await shop.status(large) is Status.CONFIRMING
+    shop.chain.mine(2)
+    await shop.look()
+    assert await shop.status(large) is Status.PAID
+    assert await shop.events(small) == ["payment_confirmed"], "it is told once"
+
+
+async def test_what_was_counted_at_sight_and_taken_back_is_told(shop: Shop) -> None:
+    await shop.listen()
+    await _says(shop, "0")
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    paid = shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    shop.chain.broadcast(("w1elsewhere", 1_000), spends=tuple(paid.spends))
+    shop.chain.mine()
+    await shop.look()
+    assert await shop.status(invoice) is Status.UNPAID
+    assert await shop.conditions(invoice) == ["reversed"]
+    told = ["payment_confirmed", "payment_reversed", "payment_failed"]
+    assert await shop.events(invoice) == told
+
+
+async def test_a_merchants_policy_holds_for_payments_from_then_on(shop: Shop) -> None:
+    assert await _blocks_until_paid(shop, "25.00", "1") == 1
+    early = await shop.invoice("25.00")
+    quote = await shop.quote(early)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    await _says(shop, "4")
+    assert await _blocks_until_paid(shop, "25.00", "1") == 4
+    assert await shop.status(early) is Status.PAID, "what was seen before keeps what was said then"
+    await _says(shop, None)
+    assert await _blocks_until_paid(shop, "25.00", "1") == 1
+
+
+async def test_another_merchants_policy_is_nothing_to_us(shop: Shop) -> None:
+    other = await shop.store.write(lambda c: db_merchants.insert(c, "Other", "USD", 1))
+    assert other is not None
+    found = await merchants.find(shop.store, "Other")
+    await merchants.set_confirmations(shop.context, found, "COIN", "0")
+    assert await _blocks_until_paid(shop, "25.00", "1") == 1

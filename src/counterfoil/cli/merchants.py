@@ -16,6 +16,7 @@ from counterfoil.core.ports import Mode
 
 if TYPE_CHECKING:
     from counterfoil.app.parts import Installation
+    from counterfoil.core.confirmations import Confirmations
 
 merchant = typer.Typer(
     cls=Sentences, no_args_is_help=True, help="Who is paid: make and list merchants."
@@ -70,6 +71,35 @@ def allow_redirect(
 
     name = session_of(context).run(work)
     typer.echo(f"Invoices of {name} may send their payers to {origin.lower()}.")
+
+
+@merchant.command("confirmations")
+def set_confirmations(
+    context: typer.Context,
+    method: Annotated[str, typer.Argument(help="What is received, such as LTC.")],
+    policy: Annotated[
+        str,
+        typer.Argument(help='Such as 1 or "0, 1 from 0.5, 6 from 10" (whole coins); or default.'),
+    ],
+    merchant_name: MerchantName = None,
+) -> None:
+    """Say how many confirmations make a payment final; 0 counts it as soon as it is seen."""
+    from counterfoil.services import merchants
+
+    async def work(here: "Installation") -> "tuple[str, str, Confirmations]":
+        found = await merchants.find(here.database, merchant_name)
+        text = None if policy == "default" else policy
+        of, holds = await merchants.set_confirmations(here.context, found, method, text)
+        return found.name, of.id, holds
+
+    name, method_id, holds = session_of(context).run(work)
+    typer.echo(f"Payments of {method_id} to {name} that come from now on are final at: {holds}.")
+    if holds.base == 0:
+        typer.echo(
+            "What is in no block yet can be taken back by whoever sent it, at little cost: give "
+            "away for 0 confirmations only what you can afford to lose.",
+            err=True,
+        )
 
 
 # --- keys --------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import typer
 
 from counterfoil.cli.session import find_invoice, session_of
 from counterfoil.core.money import format_coin
+from counterfoil.core.ports import Mode
 
 if TYPE_CHECKING:
     from counterfoil.app.parts import Installation
@@ -57,7 +58,7 @@ def rescan(
     from counterfoil.services import rescans
 
     async def work(here: "Installation") -> "tuple[Report, Methods]":
-        chain = rescans.chain_named(here.context, method)
+        chain = here.context.methods.chain_of(here.context.methods.only(method, Mode.TEST))
         asked = await rescans.ask(here.context, chain, first, here.clock.now())
         holder = f"rescan:{here.entropy.token(_HOLDER_BYTES).hex()}"
         report = await rescans.carry_out(here.context, asked, holder, here.clock, _show_progress())

@@ -20,7 +20,7 @@ class Confirmations:
     """A policy: `base` blocks, and more of them from the amounts in `steps` on.
 
     `steps` are pairs of whole coins and blocks, both growing. The block that holds a payment is its
-    first confirmation.
+    first confirmation; with none needed a payment is final as soon as it is seen.
     """
 
     base: int
@@ -36,11 +36,11 @@ class Confirmations:
         return ", ".join([str(self.base), *(f"{blocks} from {n:f}" for n, blocks in self.steps)])
 
 
-def parse(text: str) -> Confirmations:
+def parse(text: str, least: int = 1) -> Confirmations:
     """Return the policy that a text such as `3` or `1, 3 from 0.01, 6 from 1` spells.
 
-    Raises ValueError for anything else, for fewer than 1 or more than 1,000 blocks, and for steps
-    that do not grow.
+    Raises ValueError for anything else, for fewer than `least` or more than 1,000 blocks, and for
+    steps that do not grow.
     """
     first, *rest = (part.strip() for part in text.split(","))
     if not (first.isascii() and first.isdecimal() and len(first) <= len(str(CONFIRMATIONS_MAX))):
@@ -57,6 +57,6 @@ def parse(text: str) -> Confirmations:
         for (before, fewer), (amount, blocks) in pairwise([(Decimal(0), base), *steps])
     )
     most = steps[-1][1] if steps else base
-    if not grows or base < 1 or most > CONFIRMATIONS_MAX:
+    if not grows or base < least or most > CONFIRMATIONS_MAX:
         raise ValueError(text)
     return Confirmations(base, tuple(steps))

@@ -43,8 +43,8 @@ class Payment:
 
     @property
     def is_deep(self) -> bool:
-        """Whether the chain holds it as deep as it must be now."""
-        return self.is_mined and self.depth >= self.depth_needed
+        """Whether the chain holds it as deep as it must be now; in none, where none is asked."""
+        return self.depth_needed == 0 or (self.is_mined and self.depth >= self.depth_needed)
 
     @property
     def quoted_value(self) -> Fraction:

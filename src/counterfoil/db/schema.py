@@ -34,6 +34,15 @@ merchant = sa.Table(
     _number("last_event_number"),
 )
 
+# How deep a merchant wants the payments of a method to be, where not as deep as the chain says.
+merchant_confirmations = sa.Table(
+    "merchant_confirmations",
+    metadata,
+    _ref("merchant_id", "merchant", key=True),
+    sa.Column("method", sa.Text, primary_key=True),
+    _text("policy"),
+)
+
 api_key = sa.Table(
     "api_key",
     metadata,

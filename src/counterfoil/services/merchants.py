@@ -1,10 +1,11 @@
 """Merchants and their channels."""
 
 from counterfoil.core import money, signing
+from counterfoil.core.confirmations import Confirmations, parse
 from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
 from counterfoil.core.invoice import EventType
-from counterfoil.core.ports import Channel, Entropy, Mode, Store
-from counterfoil.db import merchants, outbox
+from counterfoil.core.ports import Channel, Entropy, Method, Mode, Store
+from counterfoil.db import confirmations, merchants, outbox
 from counterfoil.db.engine import Connection
 from counterfoil.db.merchants import Merchant
 from counterfoil.db.vault import Vault
@@ -93,6 +94,31 @@ async def allow_redirect(store: Store, merchant: Merchant, origin: str) -> None:
         merchants.set_redirect_origins(connection, merchant.id, origins)
 
     await store.write(write)
+
+
+async def set_confirmations(
+    context: Context, merchant: Merchant, method: str, text: str | None
+) -> tuple[Method, Confirmations]:
+    """Set how deep a merchant's payments of a method must be; None lets the chain's policy hold.
+
+    Return the method and the policy that holds for payments seen from now on. Other than the
+    chain's own a merchant's policy may begin with 0: it is the merchant who bears the risk. Raises
+    InvalidError.
+    """
+    found = context.methods.only(method, Mode.TEST)
+    if text is None:
+        await context.store.write(lambda c: confirmations.drop(c, merchant.id, found.id))
+        return found, context.methods.chain_of(found).confirmations
+    try:
+        policy = parse(text, least=0)
+    except ValueError:
+        message = (
+            "Confirmations are a number from 0 to 1,000, and more of them from some amounts on, "
+            "such as `1` or `0, 1 from 0.5, 6 from 10`; or `default`."
+        )
+        raise InvalidError(Problem("confirmations", "invalid_confirmations", message)) from None
+    await context.store.write(lambda c: confirmations.put(c, merchant.id, found.id, policy))
+    return found, policy
 
 
 # --- channels ----------------------------------------------------------------------------------

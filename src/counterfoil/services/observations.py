@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from counterfoil.core import events, matching, money
+from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.invoice import EventType
 from counterfoil.core.matching import Kind
 from counterfoil.core.payment import counted
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Mode, Transaction, Transfer
 from counterfoil.core.quote import Rate
-from counterfoil.db import invoices, loops, outbox, payments, quotes
+from counterfoil.db import confirmations, invoices, loops, outbox, payments, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.quotes import Asked, StoredDestination
 from counterfoil.services import rates
@@ -272,30 +273,41 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
 
 def _credit(look: _Look, paying: Sequence[_Credit]) -> None:
     """Credit transfers to the quotes that they pay."""
+    merchants = {each.received.owner.merchant_id for each in paying}
+    policies = confirmations.list_of_merchants(look.connection, merchants) if merchants else {}
     while paying:
         # One to an invoice at a time: the depth that the next one needs depends on those before.
         first: dict[int, _Credit] = {}
         for each in paying:
             first.setdefault(each.asked.invoice_id, each)
         known = payments.list_credited_of(look.connection, first, {})
-        new = [_payment(look, each, known.get(i, [])) for i, each in first.items()]
+        new = [_payment(look, each, known.get(i, []), policies) for i, each in first.items()]
         payments.insert_payments(look.connection, new, look.now)
         paying = [each for each in paying if first[each.asked.invoice_id] is not each]
 
 
-def _payment(look: _Look, each: _Credit, known: Iterable[payments.Credited]) -> payments.NewPayment:
-    """Return what a transfer is to its invoice, `known` being the payments that came before it."""
+def _payment(
+    look: _Look,
+    each: _Credit,
+    known: Iterable[payments.Credited],
+    policies: Mapping[tuple[int, str], Confirmations],
+) -> payments.NewPayment:
+    """Return what a transfer is to its invoice, `known` being the payments that came before it.
+
+    It must be as deep as its merchant's policy asks, or the chain's where there is none.
+    """
     asked, method, received = each.asked, each.method, each.received
     amount_atomic = received.transfer.amount_atomic
     rate = look.rate_of(method, asked.currency, received.arrived_at)
     coins = _coins_at_stake(asked, known, amount_atomic, method.decimals)
+    policy = policies.get((received.owner.merchant_id, method.id), look.chain.confirmations)
     return payments.NewPayment(
         invoice_id=asked.invoice_id,
         transfer_id=each.transfer_id,
         quote_id=asked.candidate.quote_id,
         arrived_at=received.arrived_at,
         arrival=rates.worth_at(rate, method, amount_atomic),
-        depth_needed=look.chain.confirmations.needed(coins),
+        depth_needed=policy.needed(coins),
     )
 
 

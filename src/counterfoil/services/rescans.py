@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from counterfoil.core.errors import ConflictError, InvalidError, Problem
-from counterfoil.core.ports import Chain, Clock, Mode
+from counterfoil.core.ports import Chain, Clock
 from counterfoil.db import loops, rescans, transfers
 from counterfoil.db.engine import Connection
 from counterfoil.services.context import Context
@@ -29,17 +29,6 @@ class Report:
 
     rescan: Rescan
     found: list[Found]
-
-
-def chain_named(context: Context, method: str) -> Chain:
-    """Return the chain of a method; raises InvalidError where the name means none, or several."""
-    named = context.methods.named(method, field="method", mode=Mode.TEST)
-    chains = {each.chain for each in named}
-    if len(chains) > 1:
-        ids = ", ".join(each.id for each in named)
-        message = f"{method} is on several networks; name one of {ids}."
-        raise InvalidError(Problem("method", "ambiguous_method", message))
-    return context.methods.chain_of(named[0])
 
 
 async def ask(context: Context, chain: Chain, first: int, now: int) -> int:
