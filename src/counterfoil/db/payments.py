@@ -10,13 +10,12 @@ import sqlalchemy as sa
 
 from counterfoil.core import payment as core_payment
 from counterfoil.core.confirmations import CONFIRMATIONS_MAX
-from counterfoil.core.matching import Reason
 from counterfoil.core.ports import Block, Mode, Transaction, Transfer
 from counterfoil.db.quotes import CHUNK
 from counterfoil.db.schema import (
     chain_transaction,
     destination,
-    inbox,
+    invoice,
     payment,
     quote,
     transfer,
@@ -167,46 +166,39 @@ def insert_payment(
     *,
     invoice_id: int,
     transfer_id: int,
-    quote_id: int,
+    price: int | Fraction,
     arrived_at: int,
     arrival: tuple[Decimal, Fraction] | None,
     depth_needed: int,
     now: int,
-) -> None:
-    """Credit a transfer to an invoice; `arrival` is the rate then, and what it was worth."""
-    rate, value = arrival or (None, None)
-    connection.execute(
-        sa.insert(payment).values(
+) -> int:
+    """Credit a transfer to an invoice and return the payment's id.
+
+    `price` is the quote that says what it is worth, or its value where none does; `arrival` is the
+    rate when it came, and what it was worth then.
+    """
+    rate, worth = arrival or (None, None)
+    statement = (
+        sa.insert(payment)
+        .values(
             invoice_id=invoice_id,
             transfer_id=transfer_id,
-            quote_id=quote_id,
+            quote_id=price if isinstance(price, int) else None,
+            value=None if isinstance(price, int) else _fraction(price),
             created_at=now,
             arrived_at=arrived_at,
             arrival_rate=None if rate is None else str(rate),
-            arrival_value=None if value is None else f"{value.numerator}/{value.denominator}",
+            arrival_value=None if worth is None else _fraction(worth),
             depth_needed=depth_needed,
         )
+        .returning(payment.c.id)
     )
+    new_id: int = connection.execute(statement).scalar_one()
+    return new_id
 
 
-def insert_inbox(
-    connection: sa.Connection,
-    merchant_id: int,
-    mode: Mode,
-    transfer_id: int,
-    reason: Reason,
-    now: int,
-) -> None:
-    """Keep a transfer that pays no quote where the merchant finds it."""
-    connection.execute(
-        sa.insert(inbox).values(
-            merchant_id=merchant_id,
-            mode=mode.value,
-            transfer_id=transfer_id,
-            reason=reason.value,
-            created_at=now,
-        )
-    )
+def _fraction(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
 
 
 def is_from_merchant(
@@ -278,6 +270,42 @@ def set_final(connection: sa.Connection, payment_ids: Collection[int], now: int)
     )
 
 
+def find_invoice_of(
+    connection: sa.Connection, payment_id: int, merchant_id: int, mode: Mode
+) -> int | None:
+    """Return the invoice of a merchant to which a payment is credited, None where it is to none."""
+    statement = (
+        sa.select(payment.c.invoice_id)
+        .join(invoice, invoice.c.id == payment.c.invoice_id)
+        .where(
+            payment.c.id == payment_id,
+            payment.c.detached_at.is_(None),
+            invoice.c.merchant_id == merchant_id,
+            invoice.c.mode == mode.value,
+        )
+    )
+    return connection.execute(statement).scalar_one_or_none()
+
+
+def detach(
+    connection: sa.Connection, payment_id: int, now: int
+) -> tuple[int, Decimal | None] | None:
+    """Take a payment off its invoice; return its transfer and the rate when that came.
+
+    None where it has been taken off already: of two who do it at once one gets it.
+    """
+    statement = (
+        sa.update(payment)
+        .where(payment.c.id == payment_id, payment.c.detached_at.is_(None))
+        .values(detached_at=now)
+        .returning(payment.c.transfer_id, payment.c.arrival_rate)
+    )
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        return None
+    return row.transfer_id, None if row.arrival_rate is None else Decimal(row.arrival_rate)
+
+
 @dataclass(frozen=True, slots=True)
 class Credited:
     """A payment with all that is shown of it."""
@@ -317,7 +345,7 @@ def list_credited(
         )
         .join(transfer, transfer.c.id == payment.c.transfer_id)
         .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
-        .join(quote, quote.c.id == payment.c.quote_id)
+        .outerjoin(quote, quote.c.id == payment.c.quote_id)
         .join(destination, destination.c.id == transfer.c.destination_id)
         .where(payment.c.invoice_id == invoice_id, payment.c.detached_at.is_(None))
         .order_by(payment.c.id)
@@ -329,18 +357,26 @@ def list_credited(
 def _credited(row: sa.RowMapping, height: int) -> Credited:
     mined_at_height = row["block_height"]
     is_mined = mined_at_height is not None
+    received_atomic = int(row["received_atomic"])
+    if row["value"] is None:
+        quoted_atomic, quoted_fiat = int(row["quoted_atomic"]), Fraction(row["fiat"])
+        lock_until, arrival_value = row["lock_until"], row["arrival_value"]
+    else:
+        # As if this had been asked for what came, until it came: it is worth that, late or not.
+        quoted_atomic, quoted_fiat = received_atomic, Fraction(row["value"])
+        lock_until, arrival_value = row["arrived_at"], row["value"]
     return Credited(
         payment=core_payment.Payment(
             id=row["id"],
             txid=row["txid"],
             # An account and its nonce are the same on two chains, and no rivals for that.
             spends=frozenset(f"{row['chain']}:{spend}" for spend in json.loads(row["spends"])),
-            quoted_atomic=int(row["quoted_atomic"]),
-            quoted_fiat=Decimal(row["fiat"]),
-            lock_until=row["lock_until"],
-            received_atomic=int(row["received_atomic"]),
+            quoted_atomic=quoted_atomic,
+            quoted_fiat=quoted_fiat,
+            lock_until=lock_until,
+            received_atomic=received_atomic,
             arrived_at=row["arrived_at"],
-            arrival_value=Fraction(row["arrival_value"]) if row["arrival_value"] else None,
+            arrival_value=Fraction(arrival_value) if arrival_value else None,
             is_mined=is_mined,
             depth=height - mined_at_height + 1 if is_mined else 0,
             depth_needed=row["depth_needed"],

@@ -161,6 +161,7 @@ quote = sa.Table(
     _at("lock_until"),
     _at("released_at", null=True),
     sa.Index(None, "invoice_id"),
+    sa.Index(None, "created_at"),
     # A shared address is asked about a few amounts, of the thousands that it has had.
     sa.Index("ix_quote_amount", "destination_id", "method", "amount_atomic"),
 )
@@ -232,6 +233,8 @@ transfer = sa.Table(
     _text("method"),
     _text("amount_atomic"),
     _text("tag", null=True),
+    # What a coin cost when it came, by currency; kept where no payment keeps it.
+    _text("rates", null=True),
     sa.Index("uq_transfer_place", "transaction_id", "place", unique=True),
     sa.Index("ix_transfer_amount", "destination_id", "method", "amount_atomic"),
 )
@@ -242,7 +245,7 @@ payment = sa.Table(
     _id(),
     _ref("invoice_id", "invoice"),
     _ref("transfer_id", "transfer"),
-    _ref("quote_id", "quote"),
+    _ref("quote_id", "quote", null=True),
     _at("created_at"),
     _at("arrived_at"),
     # Fiat per whole coin on arrival; null where nobody knew it.
@@ -252,6 +255,8 @@ payment = sa.Table(
     _number("depth_needed"),
     _at("final_at", null=True),
     _at("detached_at", null=True),
+    # What it is worth where no quote says it, as an exact fraction: credited by hand.
+    _text("value", null=True),
     sa.Index(None, "invoice_id"),
     # A transfer is credited once at most.
     sa.Index("uq_payment_transfer", "transfer_id", unique=True, **_where("detached_at IS NULL")),
@@ -270,8 +275,29 @@ inbox = sa.Table(
     sa.Column("transfer_id", _BIG, sa.ForeignKey("transfer.id"), nullable=False, unique=True),
     _text("reason"),
     _at("created_at"),
+    # Since when the merchant wants to see it no more; it may still be credited.
+    _at("ignored_at", null=True),
     sa.Index(None, "merchant_id", "id"),
     sa.Index(None, "created_at"),
+)
+
+# What people and programs did by hand: who, what, on which, when.
+audit = sa.Table(
+    "audit",
+    metadata,
+    _id(),
+    _ref("merchant_id", "merchant"),
+    _text("mode"),
+    _at("at"),
+    # "key 7", or "cli".
+    _text("who"),
+    _text("act"),
+    _ref("invoice_id", "invoice", null=True),
+    _number("payment_id", null=True),
+    _ref("transfer_id", "transfer", null=True),
+    _text("details"),
+    sa.Index(None, "merchant_id", "id"),
+    sa.Index(None, "invoice_id"),
 )
 
 # Invoices whose facts have changed since they were last assessed. A row for each chain: what one

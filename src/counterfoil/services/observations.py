@@ -8,17 +8,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from fractions import Fraction
 
 from counterfoil.core import events, matching, money
 from counterfoil.core.invoice import EventType
-from counterfoil.core.payment import counted
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Mode, Transaction, Transfer
-from counterfoil.db import invoices, loops, outbox, payments, quotes
+from counterfoil.db import inbox, invoices, loops, merchants, outbox, payments, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.quotes import StoredDestination
 from counterfoil.services import rates
 from counterfoil.services.context import Context
+from counterfoil.services.crediting import Came, credit
 
 # A node that has just started knows little; one that has been up this long and still answers
 # "unknown" for that long has dropped the transaction.
@@ -204,7 +203,9 @@ def _match(
     if isinstance(found, matching.Unmatched) or method is None:
         reason = found.reason if isinstance(found, matching.Unmatched) else None
         reason = reason or matching.Reason.OTHER_METHOD
-        _to_inbox(look, seen, transfer, transfer_id, owner, reason)
+        asking = {invoice_id for invoice_id, _ in candidates}
+        known_rates = _rates(look, method, owner.merchant_id, asking, arrived_at)
+        _to_inbox(look, seen, transfer, transfer_id, owner, reason, known_rates)
         return
     invoice_id = next(i for i, c in candidates if c.quote_id == found.quote_id)
     amount, currency = invoices.get_amount(connection, invoice_id)
@@ -212,38 +213,29 @@ def _match(
     asked = next(
         q for q in quotes.list_of_invoice(connection, invoice_id) if q.id == found.quote_id
     )
-    coins = _coins_at_stake(connection, asked, amount, transfer.amount_atomic, method.decimals)
-    payments.insert_payment(
-        connection,
-        invoice_id=invoice_id,
-        transfer_id=transfer_id,
-        quote_id=found.quote_id,
-        arrived_at=arrived_at,
-        arrival=(rate.price, money.to_fiat(transfer.amount_atomic, rate.price, method.decimals))
-        if rate
-        else None,
-        depth_needed=look.chain.confirmations.needed(coins),
-        now=look.now,
+    came = Came(
+        transfer_id, method, transfer.amount_atomic, arrived_at, rate.price if rate else None
     )
+    credit(connection, look.context, invoice_id, amount, came, asked, look.now)
 
 
-def _coins_at_stake(
-    connection: Connection,
-    asked: quotes.Quote,
-    amount: Decimal,
-    received_atomic: int,
-    decimals: int,
-) -> Fraction:
-    """Return what a reorg could take, in whole coins: the invoice, or what came if that is more.
-
-    Fiat is turned into coin at the price of the payment's own quote, so no rate is needed now.
-    """
-    fiat_per_atomic = Fraction(asked.fiat) / asked.amount_atomic
-    known = payments.list_credited(connection, asked.invoice_id, {})
-    seen = received_atomic * fiat_per_atomic
-    for earlier in counted([item.payment for item in known]):
-        seen += earlier.quoted_value
-    return Fraction(max(Fraction(amount), seen) / fiat_per_atomic, 10**decimals)
+def _rates(
+    look: _Look,
+    method: Method | None,
+    merchant_id: int,
+    invoice_ids: Iterable[int],
+    arrived_at: int,
+) -> dict[str, Decimal]:
+    """Return what a coin costs in the currencies in which it may be credited by hand some day."""
+    if method is None:
+        return {}
+    currencies = {merchants.get(look.connection, merchant_id).currency}
+    currencies |= {invoices.get_amount(look.connection, each)[1] for each in set(invoice_ids)}
+    found = {
+        currency: rates.rate_of(look.connection, method, currency, arrived_at)
+        for currency in currencies
+    }
+    return {currency: rate.price for currency, rate in found.items() if rate is not None}
 
 
 def _to_inbox(
@@ -253,11 +245,14 @@ def _to_inbox(
     transfer_id: int,
     owner: StoredDestination,
     reason: matching.Reason,
+    known_rates: Mapping[str, Decimal],
 ) -> None:
     """Keep a transfer that pays no quote, and tell those who asked to be told."""
     method = look.context.methods.get(transfer.method)
     mode = method.mode if method else Mode.LIVE
-    payments.insert_inbox(look.connection, owner.merchant_id, mode, transfer_id, reason, look.now)
+    inbox.insert(
+        look.connection, owner.merchant_id, mode, transfer_id, reason, known_rates, look.now
+    )
     happening = events.Happening(EventType.INBOX, None, None)
 
     def body(place: outbox.Place) -> bytes:

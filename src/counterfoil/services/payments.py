@@ -21,10 +21,18 @@ from counterfoil.services.quotes import replace_open_quotes
 from counterfoil.services.strays import waits
 
 
-def reassess(connection: Connection, context: Context, invoice_id: int, now: int) -> bool:
+def reassess(
+    connection: Connection,
+    context: Context,
+    invoice_id: int,
+    now: int,
+    *,
+    taken_id: int | None = None,
+) -> bool:
     """Save what the facts about an invoice mean now; return whether that has changed.
 
     Idempotent: the same facts change nothing and tell nothing, however often it is called.
+    `taken_id` is the payment, or the mark, that the merchant has just taken away.
     """
     invoice = invoices.lock(connection, invoice_id)
     states = _states(connection, invoice_id)
@@ -32,7 +40,7 @@ def reassess(connection: Connection, context: Context, invoice_id: int, now: int
     credited = _settle(connection, payments.list_credited(connection, invoice_id, heights), now)
     is_due = invoice.due_at is not None and invoice.due_at <= now
     waits_until = waits(connection, [invoice_id], now).get(invoice_id) if is_due else None
-    assessment = assess(_facts(invoice, states, waits_until, credited), now)
+    assessment = assess(_facts(invoice, states, waits_until, credited, taken_id), now)
     before, after = invoice.standing, assessment.standing
     saved = replace(after, notices=events.told(before, after))
     if saved == before:
@@ -76,6 +84,7 @@ def _facts(
     states: Mapping[str, loops.ChainState],
     waits_until: int | None,
     credited: list[Credited],
+    taken_id: int | None,
 ) -> Facts:
     due_at = invoice.due_at
     return Facts(
@@ -92,6 +101,7 @@ def _facts(
         ),
         waits_until=waits_until,
         payments=tuple(item.payment for item in credited),
+        taken_id=taken_id,
     )
 
 

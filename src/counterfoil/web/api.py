@@ -1,7 +1,5 @@
 """The endpoints of invoices: one declaration each, and the function behind it."""
 
-import re
-
 import msgspec
 
 from counterfoil.core import events
@@ -18,7 +16,6 @@ from counterfoil.web.fields import ORDER_ID_LENGTH_MAX, PLAIN_LINE, TIME, Fields
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
 TEXT_LENGTH_MAX = 200
-_WHOLE = re.compile(r"[1-9][0-9]{0,15}")
 
 
 async def create_invoice(call: Call) -> Answer:
@@ -62,14 +59,14 @@ def _view(call: Call, invoice: invoices.Invoice) -> views.Invoice:
 async def list_invoices(call: Call) -> Answer:
     """Return a page of invoices."""
     fields = queries.parse(call.query, _LIST_NAMES)
-    limit = _whole(fields, "limit", LIMIT_MAX)
+    limit = queries.whole(fields, "limit", LIMIT_MAX)
     wanted = invoices.Filter(
         status=_status(fields),
         order_id=fields.text("order_id", ORDER_ID_LENGTH_MAX) or None,
         text=fields.text("text", TEXT_LENGTH_MAX) or None,
         created_from=fields.time("created_from"),
         created_to=fields.time("created_to"),
-        after=_whole(fields, "after", ID_MAX),
+        after=queries.whole(fields, "after", ID_MAX),
     )
     if fields.problems:
         raise InvalidError(*fields.problems)
@@ -90,18 +87,6 @@ def _status(fields: Fields) -> str | None:
         names = ", ".join(Status)
         fields.refuse("status", "unknown_status", f"status must be one of {names}.")
     return text
-
-
-def _whole(fields: Fields, field: str, most: int) -> int | None:
-    """Return a parameter that counts from 1."""
-    text = fields.parameter(field)
-    if text is None:
-        return None
-    if not _WHOLE.fullmatch(text) or int(text) > most:
-        message = f"{field} must be a whole number from 1 to {most}."
-        fields.refuse(field, "invalid_number", message)
-        return None
-    return int(text)
 
 
 async def cancel_invoice(call: Call) -> Answer:

@@ -1,0 +1,452 @@
+"""The inbox in a merchant's hands: crediting a transfer, taking it off again, setting it aside."""
+
+import json
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from counterfoil.core.access import Principal, Scope
+from counterfoil.core.errors import CounterfoilError, InvalidError, NotFoundError
+from counterfoil.core.invoice import EventType, Status
+from counterfoil.core.ports import Mode
+from counterfoil.db.invoices import Invoice
+from counterfoil.db.postgres import Postgres
+from counterfoil.db.schema import audit, payment, transfer
+from counterfoil.rates.fixed import FixedRates
+from counterfoil.services import inbox, merchants, observations, rates
+from counterfoil.services.audit import Actor, at_terminal, with_key
+from counterfoil.services.inbox import Listed
+from counterfoil.services.invoices import cancel
+from tests.conftest import FakeClock
+from tests.services.shop import MINUTE, Shop, at_once, open_shop
+
+
+def actor(shop: Shop) -> Actor:
+    return with_key(shop.principal)
+
+
+async def listed(shop: Shop, *, is_ignored: bool = False, who: Actor | None = None) -> list[Listed]:
+    page, _ = await inbox.list_page(
+        shop.context, who or actor(shop), is_ignored=is_ignored, after=None, limit=50
+    )
+    return page
+
+
+async def attach(shop: Shop, item_id: int, invoice: Invoice, value: str | None = None) -> int:
+    _, made = await inbox.attach(
+        shop.context, actor(shop), item_id, invoice.id, value, shop.clock.now()
+    )
+    return made.payment.id
+
+
+async def detach(shop: Shop, payment_id: int) -> int:
+    _, item_id = await inbox.detach(shop.context, actor(shop), payment_id, shop.clock.now())
+    return item_id
+
+
+async def stray(stall: Shop, invoice: Invoice, share: Fraction = Fraction(996, 1000)) -> int:
+    """Pay a share of an invoice's price, and return where that lies in the inbox."""
+    quote = await stall.quote(invoice)
+    stall.chain.pay(quote.address, int(quote.amount_atomic * share))
+    await stall.look()
+    return (await listed(stall))[0].item.id
+
+
+async def credited_ids(shop: Shop, invoice: Invoice) -> list[int]:
+    statement = sa.select(payment.c.id).where(
+        payment.c.invoice_id == invoice.id, payment.c.detached_at.is_(None)
+    )
+    return await shop.store.read(lambda c: list(c.execute(statement).scalars()))
+
+
+async def deeds(shop: Shop) -> list[tuple[Any, ...]]:
+    statement = sa.select(audit).order_by(audit.c.id)
+    rows = await shop.store.read(lambda c: c.execute(statement).mappings().all())
+    return [
+        (row["who"], row["act"], row["invoice_id"], row["payment_id"], json.loads(row["details"]))
+        for row in rows
+    ]
+
+
+# --- what is listed ---------------------------------------------------------------------------
+
+
+async def test_what_lies_there_is_listed_with_the_invoice_it_was_meant_for(stall: Shop) -> None:
+    await stall.invoice("70.00")
+    meant = await stall.invoice("250.00")
+    await stray(stall, meant)
+    stall.chain.mine()
+    await stall.look()
+    (found,) = await listed(stall)
+    shown = inbox.describe(stall.context, found)
+    assert shown["candidates"] == [
+        {"invoice_id": meant.id, "reason": f"0.4 % below INV {meant.id}, an exchange fee?"}
+    ]
+    assert (shown["reason"], shown["state"], shown["confirmations"]) == (
+        "no_exact_amount",
+        "confirming",
+        1,
+    )
+    assert shown["message"] == "No invoice had a price of exactly this amount when it came."
+    assert shown["address"] == "w1stall"
+
+
+async def test_the_amount_of_long_ago_is_known_again(stall: Shop) -> None:
+    old = await stall.invoice("250.00", due_at=stall.clock.now() + 10 * MINUTE)
+    quote = await stall.quote(old)
+    for _ in range(30):
+        await stall.look(24 * 60)
+    await stall.store.write(lambda c: c.execute(sa.text("DELETE FROM amount_hold")))
+    released = sa.text(f"UPDATE quote SET released_at = {stall.clock.now()}")  # noqa: S608  # a number
+    await stall.store.write(lambda c: c.execute(released))
+    stall.chain.pay(quote.address, quote.amount_atomic)
+    await stall.look()
+    (found,) = await listed(stall)
+    assert [each.reason for each in found.candidates] == [
+        f"the amount of INV {old.id}, which expired 11 hours before"
+    ]
+
+
+async def test_pages_of_the_inbox(stall: Shop) -> None:
+    invoice = await stall.invoice("250.00")
+    ids = [await stray(stall, invoice, Fraction(900 + n, 1_000)) for n in range(3)]
+    assert sorted(ids) == ids
+    who = actor(stall)
+    first, after = await inbox.list_page(stall.context, who, is_ignored=False, after=None, limit=2)
+    assert [each.item.id for each in first] == ids[:0:-1]
+    assert after == ids[1]
+    rest, end = await inbox.list_page(stall.context, who, is_ignored=False, after=after, limit=2)
+    assert [each.item.id for each in rest] == ids[:1]
+    assert end is None
+
+
+# --- crediting --------------------------------------------------------------------------------
+
+
+async def test_what_is_attached_is_worth_its_share_of_the_price(stall: Shop) -> None:
+    await stall.listen()
+    invoice = await stall.invoice("250.00")
+    item_id = await stray(stall, invoice)
+    quote = await stall.quote(invoice)
+    received = int(quote.amount_atomic * Fraction(996, 1000))
+    payment_id = await attach(stall, item_id, invoice)
+    standing = (await stall.read(invoice.id)).standing
+    assert standing.seen == Fraction(250) * received / quote.amount_atomic
+    assert await stall.conditions(invoice) == ["underpaid"]
+    assert await listed(stall) == []
+    assert await deeds(stall) == [("key 1", "attach", invoice.id, payment_id, {})]
+    # The page asks for the rest at once, and that settles it.
+    rest = await stall.quote(invoice)
+    assert rest.id != quote.id
+    stall.chain.pay(rest.address, rest.amount_atomic)
+    await stall.look()
+    assert await stall.status(invoice) is Status.CONFIRMING
+    stall.chain.mine(2)
+    await stall.look()
+    assert await stall.status(invoice) is Status.PAID
+    assert await stall.events(invoice) == ["payment_detected", "payment_confirmed"]
+
+
+async def test_the_merchant_may_say_what_it_is_worth(stall: Shop) -> None:
+    await stall.listen()
+    invoice = await stall.invoice("250.00")
+    item_id = await stray(stall, invoice)
+    stall.chain.mine(2)
+    await stall.look()
+    payment_id = await attach(stall, item_id, invoice, "250.00")
+    assert await stall.status(invoice) is Status.PAID
+    assert await stall.conditions(invoice) == []
+    (told,) = await stall.bodies(invoice)
+    assert (told["event"], told["payment_id"]) == ("payment_confirmed", str(payment_id))
+    assert told["payment"]["fiat_value"] == "250.00"
+    assert (await deeds(stall))[0][4] == {"fiat_value": "250.00"}
+
+
+async def test_without_a_price_it_is_worth_what_it_was_when_it_came(stall: Shop) -> None:
+    other = await stall.invoice("250.00")
+    item_id = await stray(stall, other)
+    # The coin has doubled since, which is nobody's business.
+    await set_rate(stall, 200)
+    invoice = await stall.read(await stall.order("249.00"))
+    received = (await listed(stall))[0].item.amount_atomic
+    await attach(stall, item_id, invoice)
+    assert (await stall.read(invoice.id)).standing.seen == Fraction(received, 10**8) * 100
+    assert await stall.status(invoice) is Status.CONFIRMING
+
+
+async def set_rate(shop: Shop, price: int) -> None:
+    source = FixedRates({("COIN", "USD"): Decimal(price)})
+    await rates.refresh(shop.store, [source], shop.clock.now())
+
+
+async def forget_rates(shop: Shop) -> None:
+    await shop.store.write(lambda c: c.execute(sa.update(transfer).values(rates=None)))
+
+
+async def test_nobody_guesses_what_it_was_worth(stall: Shop) -> None:
+    other = await stall.invoice("250.00")
+    item_id = await stray(stall, other)
+    await forget_rates(stall)
+    invoice = await stall.read(await stall.order("249.00"))
+    with pytest.raises(InvalidError) as refused:
+        await attach(stall, item_id, invoice)
+    assert (refused.value.code, refused.value.field) == ("value_needed", "fiat_value")
+    assert len(await listed(stall)) == 1
+    assert await deeds(stall) == []
+    await attach(stall, item_id, invoice, "249.00")
+    assert await stall.status(invoice) is Status.CONFIRMING
+
+
+async def test_late_money_counts_for_the_lower_of_two_values(stall: Shop) -> None:
+    invoice = await stall.invoice("250.00")
+    quote = await stall.quote(invoice)
+    await stall.look(60 * 60)
+    await set_rate(stall, 50)
+    stall.chain.pay(quote.address, quote.amount_atomic - 1)
+    await stall.look()
+    (found,) = await listed(stall)
+    await attach(stall, found.item.id, invoice)
+    received = found.item.amount_atomic
+    assert (await stall.read(invoice.id)).standing.seen == Fraction(received, 10**8) * 50
+
+
+async def test_late_money_without_a_rate_is_not_left_hanging(stall: Shop) -> None:
+    invoice = await stall.invoice("250.00")
+    quote = await stall.quote(invoice)
+    await stall.look(60 * 60)
+    stall.chain.pay(quote.address, quote.amount_atomic - 1)
+    await stall.look()
+    await forget_rates(stall)
+    item_id = (await listed(stall))[0].item.id
+    with pytest.raises(InvalidError, match="Nobody knows"):
+        await attach(stall, item_id, invoice)
+    assert (await stall.read(invoice.id)).standing.seen == 0
+    await attach(stall, item_id, invoice, "250.00")
+    stall.chain.mine(2)
+    await stall.look()
+    assert await stall.status(invoice) is Status.PAID
+
+
+async def test_a_typed_value_does_not_make_late_money_come_in_time(stall: Shop) -> None:
+    invoice = await stall.invoice("250.00")
+    quote = await stall.quote(invoice)
+    await cancel(stall.context, stall.principal, invoice.id, stall.clock.now())
+    await stall.look(10 * 60)
+    stall.chain.pay(quote.address, quote.amount_atomic - 1)
+    stall.chain.mine(2)
+    await stall.look()
+    await attach(stall, (await listed(stall))[0].item.id, invoice, "250.00")
+    assert await stall.status(invoice) is Status.PAID
+    assert await stall.conditions(invoice) == ["paid_late"]
+
+
+# --- taking it off ----------------------------------------------------------------------------
+
+
+async def test_a_payment_of_another_invoice_is_moved(shop: Shop) -> None:
+    await shop.listen()
+    wrong, right = await shop.invoice("25.00"), await shop.invoice("25.00")
+    quote = await shop.quote(wrong)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.mine(2)
+    await shop.look()
+    assert await shop.status(wrong) is Status.PAID
+    (first,) = await credited_ids(shop, wrong)
+    item_id = await detach(shop, first)
+    assert await shop.status(wrong) is Status.UNPAID
+    assert await shop.conditions(wrong) == [], "no reorg has taken it"
+    assert (await shop.read(wrong.id)).paid_at is None
+    (found,) = await listed(shop)
+    assert (found.item.id, found.item.reason.value) == (item_id, "detached")
+    assert found.candidates[0].reason == f"the amount of INV {wrong.id}"
+    second = await attach(shop, item_id, right)
+    assert second != first
+    assert await shop.status(right) is Status.PAID
+    told = [(each["event"], each["payment_id"]) for each in await shop.bodies(wrong)]
+    assert told == [
+        ("payment_detected", str(first)),
+        ("payment_confirmed", str(first)),
+        ("payment_reversed", str(first)),
+        ("payment_failed", str(first)),
+    ]
+    (confirmed,) = await shop.bodies(right)
+    assert (confirmed["event"], confirmed["payment_id"]) == ("payment_confirmed", str(second))
+    assert [deed[1:4] for deed in await deeds(shop)] == [
+        ("detach", wrong.id, first),
+        ("attach", right.id, second),
+    ]
+    # And back again: once more another payment.
+    third = await attach(shop, await detach(shop, second), wrong)
+    assert third not in (first, second)
+    assert [await shop.status(each) for each in (wrong, right)] == [Status.PAID, Status.UNPAID]
+
+
+async def test_a_watched_transfer_in_the_inbox_is_not_matched_again(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    await detach(shop, (await credited_ids(shop, invoice))[0])
+    shop.chain.mine(3)
+    await shop.look()
+    shop.chain.reorg(2, keep=True)
+    await shop.look()
+    assert await shop.status(invoice) is Status.UNPAID
+    assert await shop.inbox() == ["detached"]
+
+
+async def test_a_rate_known_once_is_kept_when_a_transfer_moves(shop: Shop) -> None:
+    invoice, other = await shop.invoice("25.00"), await shop.read(await shop.order("25.00"))
+    quote = await shop.quote(invoice)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    item_id = await detach(shop, (await credited_ids(shop, invoice))[0])
+    payment_id = await attach(shop, item_id, other)
+    assert (await shop.read(other.id)).standing.seen == 25
+    await attach(shop, await detach(shop, payment_id), other)
+    assert (await shop.read(other.id)).standing.seen == 25
+
+
+# --- setting it aside -------------------------------------------------------------------------
+
+
+async def test_what_is_ignored_is_listed_apart_and_may_still_be_attached(stall: Shop) -> None:
+    await stall.listen(EventType.EXPIRED)
+    invoice = await stall.invoice("250.00", due_at=stall.clock.now() + 10 * MINUTE)
+    item_id = await stray(stall, invoice)
+    for _ in range(2):
+        await inbox.ignore(stall.context, actor(stall), item_id, stall.clock.now())
+    assert [deed[:2] for deed in await deeds(stall)] == [("key 1", "ignore")]
+    assert await listed(stall) == []
+    assert [each.item.id for each in await listed(stall, is_ignored=True)] == [item_id]
+    # Nothing waits for what nobody wants to see.
+    await stall.look(11 * 60)
+    await stall.tick()
+    assert await stall.status(invoice) is Status.EXPIRED
+    await attach(stall, item_id, invoice)
+    assert await stall.status(invoice) is Status.UNPAID
+    assert await listed(stall, is_ignored=True) == []
+
+
+async def test_an_ignored_amount_may_be_asked_for_again(stall: Shop) -> None:
+    for amount in range(25_000_001, 25_000_010):
+        stall.chain.pay("w1stall", amount)
+    await stall.look()
+    for each in await listed(stall):
+        await inbox.ignore(stall.context, actor(stall), each.item.id, stall.clock.now())
+    assert (await stall.quote(await stall.invoice("25.00"))).amount_atomic > 25_000_000
+
+
+# --- whose it is ------------------------------------------------------------------------------
+
+
+async def test_nobody_moves_what_is_somebody_elses(stall: Shop) -> None:
+    invoice = await stall.invoice("250.00")
+    item_id = await stray(stall, invoice)
+    quote = await stall.quote(invoice)
+    stall.chain.pay(quote.address, quote.amount_atomic)
+    await stall.look()
+    (payment_id,) = await credited_ids(stall, invoice)
+    now = stall.clock.now()
+    stranger_id = await merchants.create(stall.context, "Stranger", "USD", now)
+    for who in (
+        at_terminal(stranger_id, Mode.LIVE),
+        at_terminal(stall.principal.merchant_id, Mode.TEST),
+    ):
+        assert await listed(stall, who=who) == []
+        for act in (
+            inbox.attach(stall.context, who, item_id, invoice.id, None, now),
+            inbox.ignore(stall.context, who, item_id, now),
+            inbox.detach(stall.context, who, payment_id, now),
+        ):
+            with pytest.raises(NotFoundError):
+                await act
+    assert await credited_ids(stall, invoice) == [payment_id]
+
+
+async def test_a_transfer_goes_to_an_invoice_of_ones_own(stall: Shop) -> None:
+    item_id = await stray(stall, await stall.invoice("250.00"))
+    tester = Principal(2, stall.principal.merchant_id, Mode.TEST, Scope.FULL)
+    own, stall.principal = stall.principal, tester
+    of_test = await stall.read(await stall.order("250.00"))
+    stall.principal = own
+    for invoice_id in (of_test.id, 999_999):
+        with pytest.raises(InvalidError) as refused:
+            await inbox.attach(
+                stall.context, actor(stall), item_id, invoice_id, None, stall.clock.now()
+            )
+        assert (refused.value.code, refused.value.field) == ("unknown_invoice", "invoice_id")
+    assert len(await listed(stall)) == 1
+
+
+# --- at the same time -------------------------------------------------------------------------
+
+
+async def test_of_two_who_attach_at_once_one_does(stall: Shop) -> None:
+    one, two = await stall.invoice("250.00"), await stall.invoice("250.00")
+    item_id = await stray(stall, one)
+    done = await at_once(stall.store, *(attach(stall, item_id, each) for each in (one, two) * 3))
+    assert sum(isinstance(each, int) for each in done) == 1
+    assert all(isinstance(each, int | NotFoundError) for each in done)
+    paid = [*await credited_ids(stall, one), *await credited_ids(stall, two)]
+    assert paid == [each for each in done if isinstance(each, int)]
+    assert len(await deeds(stall)) == 1
+
+
+async def test_of_two_who_detach_at_once_one_does(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    (payment_id,) = await credited_ids(shop, invoice)
+    done = await at_once(shop.store, *(detach(shop, payment_id) for _ in range(4)))
+    assert sum(isinstance(each, int) for each in done) == 1
+    assert all(isinstance(each, int | NotFoundError) for each in done)
+    assert await shop.inbox() == ["detached"]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_a_reorg_takes_away_what_is_just_being_attached(
+    stall: Shop, *, is_kept: bool
+) -> None:
+    """Whoever comes first, in the end the invoice stands as the chain does."""
+    invoice = await stall.invoice("250.00")
+    item_id = await stray(stall, invoice)
+    stall.chain.mine(2)
+    await stall.look()
+    stall.chain.reorg(2, keep=is_kept)
+    done = await at_once(stall.store, attach(stall, item_id, invoice, "250.00"), stall.look())
+    assert not any(isinstance(each, CounterfoilError) for each in done)
+    await stall.look()
+    status = Status.PAID if is_kept else Status.CONFIRMING
+    assert await stall.status(invoice) is status
+
+
+async def test_a_reorg_that_is_just_being_written_down_is_not_overlooked(
+    postgres: Postgres, clock: FakeClock
+) -> None:
+    """Neither sees what the other has not committed, so the watcher looks at the invoice again."""
+    stall = await open_shop(postgres, clock, wallet="w1stall")
+    invoice = await stall.invoice("250.00")
+    item_id = await stray(stall, invoice)
+    stall.chain.mine(2)
+    await stall.look()
+    ancestor = stall.chain.height - 2
+    (payment_made,) = stall.chain.blocks[ancestor + 1].transactions
+    stall.chain.reorg(2, keep=False)
+    # Nor is it anywhere else to be seen again.
+    stall.chain.drop(payment_made)
+    branch = stall.chain.blocks[ancestor + 1 :]
+    async with postgres._engine.begin() as connection:  # noqa: SLF001  # held open on purpose
+        await connection.run_sync(
+            lambda c: observations.record_reorg(
+                c, stall.context, stall.chain, ancestor, branch, clock.now()
+            )
+        )
+        await attach(stall, item_id, invoice, "250.00")
+        assert await stall.status(invoice) is Status.PAID
+    await stall.look()
+    assert await stall.status(invoice) is Status.CONFIRMING

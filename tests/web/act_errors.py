@@ -1,0 +1,62 @@
+"""How the errors of the inbox and of acts by hand are made to happen, word for word."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+
+from counterfoil.core.access import Scope
+from counterfoil.core.ports import Mode
+from tests.web.things import stray
+from tests.web.world import World
+
+Recipe = Callable[[World], Awaitable[httpx2.Response]]
+TEST_KEY = ("Shop", Mode.TEST, Scope.FULL)
+
+
+def listing(query: str) -> Recipe:
+    async def ask(world: World) -> httpx2.Response:
+        return await world.request("GET", f"/api/inbox?{query}")
+
+    return ask
+
+
+def attaching(**body: Any) -> Recipe:
+    async def ask(world: World) -> httpx2.Response:
+        key = world.key(*TEST_KEY)
+        path = f"/api/inbox/{await stray(world, key=key)}/attach"
+        return await world.request("POST", path, key=key, json=body)
+
+    return ask
+
+
+async def value_needed(world: World) -> httpx2.Response:
+    key = world.key(*TEST_KEY)
+    item_id = await stray(world, key=key)
+    body = {"invoice_id": await world.invoice(key=key, fiat_currency="EUR")}
+    return await world.request("POST", f"/api/inbox/{item_id}/attach", key=key, json=body)
+
+
+async def method_off(world: World) -> httpx2.Response:
+    key = world.key(*TEST_KEY)
+    item_id = await stray(world, key=key)
+    # A server on which the simulator was switched off meanwhile.
+    del world.context.methods._methods["TEST"]  # noqa: SLF001  # there is no other way to do it
+    return await world.request(
+        "POST", f"/api/inbox/{item_id}/attach", key=key, json={"invoice_id": 1}
+    )
+
+
+ACTS: dict[tuple[str, str], Recipe] = {
+    ("list_inbox", "unknown_state"): listing("state=new"),
+    ("list_inbox", "invalid_number"): listing("limit=101"),
+    ("list_inbox", "repeated_parameter"): listing("limit=1&limit=2"),
+    ("list_inbox", "too_many"): listing("&".join(f"x{n}=" for n in range(51))),
+    ("attach_transfer", "missing"): attaching(),
+    ("attach_transfer", "wrong_type"): attaching(invoice_id=1, fiat_value=True),
+    ("attach_transfer", "invalid_number"): attaching(invoice_id=-1),
+    ("attach_transfer", "unknown_invoice"): attaching(invoice_id=999),
+    ("attach_transfer", "value_needed"): value_needed,
+    ("attach_transfer", "invalid_amount"): attaching(invoice_id=1, fiat_value=25.001),
+    ("attach_transfer", "method_off"): method_off,
+}
