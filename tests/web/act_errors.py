@@ -7,7 +7,7 @@ import httpx2
 
 from counterfoil.core.access import Scope
 from counterfoil.core.ports import Mode
-from tests.web.things import stray
+from tests.web.things import payment, stray
 from tests.web.world import World
 
 Recipe = Callable[[World], Awaitable[httpx2.Response]]
@@ -47,7 +47,17 @@ async def method_off(world: World) -> httpx2.Response:
     )
 
 
+async def already_paid(world: World) -> httpx2.Response:
+    key = world.key(*TEST_KEY)
+    await payment(world, key=key)
+    for _ in range(3):
+        world.clock.advance(60_000)
+        await world.look()
+    return await world.request("POST", "/api/invoice/1/mark", key=key)
+
+
 ACTS: dict[tuple[str, str], Recipe] = {
+    ("mark_invoice", "already_paid"): already_paid,
     ("list_inbox", "unknown_state"): listing("state=new"),
     ("list_inbox", "invalid_number"): listing("limit=101"),
     ("list_inbox", "repeated_parameter"): listing("limit=1&limit=2"),

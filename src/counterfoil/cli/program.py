@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from counterfoil.cli import backups, channels, inbox, merchants, server, wallets
+from counterfoil.cli import backups, channels, inbox, invoices, merchants, server, wallets
 from counterfoil.cli.session import Sentences, Session
 
 # What we write is ours alone: the database, its copies and the secret key.
@@ -26,6 +26,7 @@ app.add_typer(merchants.merchant, name="merchant")
 app.add_typer(merchants.key, name="key")
 app.add_typer(wallets.wallet, name="wallet")
 app.add_typer(channels.channel, name="channel")
+app.add_typer(invoices.invoice, name="invoice")
 app.add_typer(inbox.inbox, name="inbox")
 app.add_typer(backups.backup, name="backup")
 server.add_to(app)

@@ -42,6 +42,14 @@ REQUESTS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
+    ("mark_invoice", 200): {
+        "success": True,
+        "invoice": {**INVOICE, "exceptions": ["marked"], "exception": "marked"},
+    },
+    ("unmark_invoice", 200): {
+        "success": True,
+        "invoice": {**INVOICE, "status": "Unpaid", "paid_at": None},
+    },
     ("list_inbox", 200): {"success": True, "transfers": [_STRAY], "next": "34"},
     ("attach_transfer", 200): {"success": True, "invoice": INVOICE, "payment": PAYMENT},
     ("ignore_transfer", 200): {"success": True},
@@ -55,6 +63,7 @@ ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
 # The field, where there is one, and the sentence.
 Error = tuple[str | None, str]
 ERRORS: dict[str, Error] = {
+    "already_paid": (None, "This invoice is paid, so there is nothing to settle by hand."),
     "unknown_state": ("state", "state must be one of waiting, ignored."),
     "unknown_invoice": ("invoice_id", "invoice_id names no invoice of this merchant."),
     "value_needed": (
@@ -64,6 +73,8 @@ ERRORS: dict[str, Error] = {
     "method_off": (None, "TEST is switched off on this server; switch it on first."),
 }
 OTHER_ERRORS: dict[tuple[str, str], Error] = {
+    ("mark_invoice", "scope_too_small"): _SMALL,
+    ("unmark_invoice", "scope_too_small"): _SMALL,
     ("list_inbox", "invalid_number"): ("limit", "limit must be a whole number from 1 to 100."),
     ("list_inbox", "too_many"): ("query", "The query may have at most 50 parameters."),
     ("attach_transfer", "scope_too_small"): _SMALL,

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from counterfoil.web import api, health, inbox, openapi, rates, wallets
+from counterfoil.web import acts, api, health, inbox, openapi, rates, wallets
 from counterfoil.web.endpoints import Answer, Call, Endpoint
 
 
@@ -18,6 +18,7 @@ def _document() -> bytes:
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *api.ENDPOINTS,
+    *acts.ENDPOINTS,
     *inbox.ENDPOINTS,
     *rates.ENDPOINTS,
     *wallets.ENDPOINTS,
