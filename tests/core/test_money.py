@@ -269,3 +269,36 @@ def test_a_price_that_nothing_has(text: str) -> None:
 )
 def test_a_price_is_written_without_an_exponent(price: str, text: str) -> None:
     assert money.format_rate(Decimal(price)) == text
+
+
+# --- what may be missing ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "percent"),
+    [("0", "0"), ("0.5", "0.5"), ("0.50", "0.5"), ("10", "10"), ("1e1", "10"), ("0.01", "0.01")],
+)
+def test_a_tolerance(text: str, percent: str) -> None:
+    assert f"{money.parse_tolerance(text):f}" == percent
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "-0.1", "10.01", "0.005", "0.5 %", "0,5", "NaN", "1e99", f"0.5{'0' * 30}1", "half"],
+)
+def test_what_is_no_tolerance(text: str) -> None:
+    with pytest.raises(InvalidError) as refused:
+        money.parse_tolerance(text)
+    assert (refused.value.code, refused.value.field) == ("invalid_tolerance", "tolerance")
+
+
+@given(amounts(), st.integers(0, 1_000))
+def test_never_more_than_its_per_cent_may_be_missing(
+    amount: tuple[Decimal, str], hundredths: int
+) -> None:
+    value, currency = amount
+    percent = Decimal(hundredths).scaleb(-2)
+    missing = money.tolerated(value, percent, currency)
+    share = Fraction(value) * Fraction(percent) / 100
+    assert 0 <= share - Fraction(missing) < money.minor_unit(currency)
+    assert missing < value

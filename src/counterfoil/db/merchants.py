@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 import sqlalchemy as sa
 
@@ -32,6 +33,7 @@ class Merchant:
     currency: str
     redirect_origins: tuple[str, ...]
     created_at: int
+    tolerance: Decimal
 
 
 def _merchant(row: sa.RowMapping) -> Merchant:
@@ -41,6 +43,7 @@ def _merchant(row: sa.RowMapping) -> Merchant:
         row["currency"],
         tuple(json.loads(row["redirect_origins"])),
         row["created_at"],
+        Decimal(row["tolerance"]),
     )
 
 
@@ -94,6 +97,13 @@ def set_redirect_origins(
     )
 
 
+def set_tolerance(connection: sa.Connection, merchant_id: int, percent: Decimal) -> None:
+    """Set how much of an invoice made from now on may be missing."""
+    connection.execute(
+        sa.update(merchant).where(merchant.c.id == merchant_id).values(tolerance=f"{percent:f}")
+    )
+
+
 # --- keys --------------------------------------------------------------------------------------
 
 
@@ -140,11 +150,23 @@ def insert_key(
 
 def find_key(connection: sa.Connection, digest: str) -> Principal | None:
     """Return whose key has this digest, if it is one of ours and not revoked."""
-    statement = sa.select(
-        api_key.c.id, api_key.c.merchant_id, api_key.c.mode, api_key.c.scope
-    ).where(api_key.c.digest == digest, api_key.c.revoked_at.is_(None))
+    statement = (
+        sa.select(
+            api_key.c.id,
+            api_key.c.merchant_id,
+            api_key.c.mode,
+            api_key.c.scope,
+            merchant.c.tolerance,
+        )
+        .join(merchant, merchant.c.id == api_key.c.merchant_id)
+        .where(api_key.c.digest == digest, api_key.c.revoked_at.is_(None))
+    )
     row = connection.execute(statement).first()
-    return Principal(row.id, row.merchant_id, Mode(row.mode), Scope(row.scope)) if row else None
+    if row is None:
+        return None
+    return Principal(
+        row.id, row.merchant_id, Mode(row.mode), Scope(row.scope), Decimal(row.tolerance)
+    )
 
 
 def list_keys(connection: sa.Connection, merchant_id: int) -> list[Key]:

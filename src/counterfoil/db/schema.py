@@ -37,6 +37,8 @@ merchant = sa.Table(
     _number("seq_test"),
     _at("last_event_at"),
     _number("last_event_number"),
+    # Per cent of an invoice's amount that may be missing; copied into each when it is made.
+    sa.Column("tolerance", sa.Text, nullable=False, server_default="0"),
 )
 
 api_key = sa.Table(

@@ -1,13 +1,17 @@
 """Merchants and their channels."""
 
+from decimal import Decimal
+
 from counterfoil.core import money, signing
 from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
 from counterfoil.core.invoice import EventType
 from counterfoil.core.ports import Channel, Entropy, Mode, Store
 from counterfoil.db import merchants, outbox
+from counterfoil.db.audit import Deed
 from counterfoil.db.engine import Connection
 from counterfoil.db.merchants import Merchant
 from counterfoil.db.vault import Vault
+from counterfoil.services.audit import at_terminal, record
 from counterfoil.services.context import Context
 
 DEFAULT_NAME = "Default"
@@ -93,6 +97,22 @@ async def allow_redirect(store: Store, merchant: Merchant, origin: str) -> None:
         merchants.set_redirect_origins(connection, merchant.id, origins)
 
     await store.write(write)
+
+
+async def set_tolerance(store: Store, merchant: Merchant, text: str, now: int) -> Decimal:
+    """Forgive payers a small part of the invoices made from now on; return it in per cent.
+
+    An invoice keeps the tolerance that it was made with. Raises InvalidError.
+    """
+    percent = money.parse_tolerance(text)
+
+    def write(connection: Connection) -> None:
+        merchants.set_tolerance(connection, merchant.id, percent)
+        who = at_terminal(merchant.id, Mode.LIVE)
+        record(connection, who, Deed("tolerance", details={"percent": f"{percent:f}"}), now)
+
+    await store.write(write)
+    return percent
 
 
 # --- channels ----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ def upgrade() -> None:
     """Expand the schema."""
     _let_quotes_be_missing()
     op.add_column("payment", sa.Column("value", sa.Text(), nullable=True))
+    op.add_column("merchant", sa.Column("tolerance", sa.Text(), server_default="0", nullable=False))
     op.add_column("transfer", sa.Column("rates", sa.Text(), nullable=True))
     op.add_column("inbox", sa.Column("ignored_at", sa.BigInteger(), nullable=True))
     op.create_index(op.f("ix_quote_created_at"), "quote", ["created_at"])
