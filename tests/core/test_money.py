@@ -302,3 +302,22 @@ def test_never_more_than_its_per_cent_may_be_missing(
     share = Fraction(value) * Fraction(percent) / 100
     assert 0 <= share - Fraction(missing) < money.minor_unit(currency)
     assert missing < value
+
+
+# --- coins that a person types ----------------------------------------------------------------
+
+
+@given(st.integers(1, 10**23), st.integers(0, 18))
+def test_what_is_shown_of_a_coin_is_read_as_it_was(atomic: int, decimals: int) -> None:
+    text = money.format_coin(atomic, decimals)
+    if Decimal(text) < 10**15:
+        assert money.parse_coin(text, method(decimals)) == atomic
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "0.123456789", "1e15", "1e-9", "NaN", "one", "1,5", f"1.{'0' * 39}1"]
+)
+def test_what_is_no_amount_of_a_coin(text: str) -> None:
+    with pytest.raises(InvalidError) as refused:
+        money.parse_coin(text, method(8))
+    assert (refused.value.code, refused.value.field) == ("invalid_amount", "amount")

@@ -1,10 +1,12 @@
 """How the errors of the inbox and of acts by hand are made to happen, word for word."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 
+from counterfoil.chains.litecoin import LTC
 from counterfoil.core.access import Scope
 from counterfoil.core.ports import Mode
 from tests.web.things import payment, stray
@@ -56,8 +58,32 @@ async def already_paid(world: World) -> httpx2.Response:
     return await world.request("POST", "/api/invoice/1/mark", key=key)
 
 
+def refunding(**fields: Any) -> Recipe:
+    async def ask(world: World) -> httpx2.Response:
+        path = f"/api/invoice/{await world.invoice()}/refunds"
+        return await world.request("POST", path, json={"amount": "1"} | fields)
+
+    return ask
+
+
+async def ambiguous_method(world: World) -> httpx2.Response:
+    # A server that takes one coin on two networks.
+    for name in ("USDT-ETH", "USDT-TRON"):
+        world.context.methods._methods[name] = replace(LTC, id=name, symbol="USDT")  # noqa: SLF001  # as above
+    return await refunding(coin_symbol="usdt")(world)
+
+
 ACTS: dict[tuple[str, str], Recipe] = {
     ("mark_invoice", "already_paid"): already_paid,
+    ("add_refund", "missing"): refunding(amount=None),
+    ("add_refund", "wrong_type"): refunding(amount=True),
+    ("add_refund", "too_long"): refunding(note="x" * 501),
+    ("add_refund", "invalid_characters"): refunding(txid="ab\u202e"),
+    ("add_refund", "invalid_number"): refunding(payment_id=-1),
+    ("add_refund", "invalid_amount"): refunding(amount="0.123456789", coin_symbol="LTC"),
+    ("add_refund", "unknown_coin"): refunding(coin_symbol="XYZ"),
+    ("add_refund", "ambiguous_method"): ambiguous_method,
+    ("add_refund", "unknown_payment"): refunding(payment_id=77),
     ("list_inbox", "unknown_state"): listing("state=new"),
     ("list_inbox", "invalid_number"): listing("limit=101"),
     ("list_inbox", "repeated_parameter"): listing("limit=1&limit=2"),

@@ -73,7 +73,7 @@ async def with_test_key(world: World, endpoint: Endpoint) -> httpx2.Response:
 
 
 async def unknown_id(world: World, endpoint: Endpoint) -> httpx2.Response:
-    body = {"outcome": "exact", "invoice_id": 1}
+    body = {"outcome": "exact", "invoice_id": 1, "amount": "1"}
     return await world.request(endpoint.method, path_of(endpoint), json=body)
 
 

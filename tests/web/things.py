@@ -11,6 +11,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "simulate_payment": {"outcome": "exact"},
     "add_wallet": {"method": "LTC", "address": ADDRESS},
     "attach_transfer": {"invoice_id": 1},
+    "add_refund": {"amount": "12.50"},
 }
 
 

@@ -26,6 +26,7 @@ from counterfoil.db.schema import (
     invoice,
     payment,
     quote,
+    refund,
     wallet,
 )
 from counterfoil.db.simulator import Ledger
@@ -133,7 +134,7 @@ class World:
 
     async def stored(self) -> tuple[int, ...]:
         """Return how many rows there are of all that a request could add."""
-        tables = (invoice, idempotency, quote, event, wallet, payment, inbox, audit)
+        tables = (invoice, idempotency, quote, event, wallet, payment, inbox, refund, audit)
 
         def count(connection: sa.Connection) -> tuple[int, ...]:
             totals = (sa.select(sa.func.count()).select_from(table) for table in tables)

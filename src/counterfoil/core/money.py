@@ -102,6 +102,22 @@ def format_coin(amount_atomic: int, decimals: int) -> str:
     return f"{whole}.{digits}" if digits else str(whole)
 
 
+def parse_coin(token: str, method: Method, field: str = "amount") -> int:
+    """Return the atomic units of a positive amount of whole coins; raises InvalidError.
+
+    More decimals than the coin has are an error, never a rounding.
+    """
+    value = Decimal(token) if _NUMBER.fullmatch(token) else Decimal(0)
+    atomic = value.scaleb(method.decimals, context=EXACT)
+    if not 0 < value < 10**INTEGER_DIGITS_MAX or atomic != int(atomic):
+        message = (
+            f"{field} must be an amount of {method.symbol} such as 0.25, "
+            f"with at most {method.decimals} decimal places."
+        )
+        raise InvalidError(Problem(field, "invalid_amount", message))
+    return int(atomic)
+
+
 def floor_to_minor(value: Fraction, currency: str) -> Decimal:
     """Return the largest amount of a currency that is not above `value`: never more than came."""
     return -ceil_to_minor(-value, currency)

@@ -283,6 +283,22 @@ inbox = sa.Table(
     sa.Index(None, "created_at"),
 )
 
+# Money that the merchant sent back: notes alone, which no credit and no status depends on.
+refund = sa.Table(
+    "refund",
+    metadata,
+    _id(),
+    _ref("invoice_id", "invoice"),
+    _ref("payment_id", "payment", null=True),
+    _at("created_at"),
+    # In whole coins of `method`, or in the invoice's currency where there is none.
+    _text("amount"),
+    _text("method", null=True),
+    _text("txid"),
+    _text("note"),
+    sa.Index(None, "invoice_id"),
+)
+
 # What people and programs did by hand: who, what, on which, when.
 audit = sa.Table(
     "audit",

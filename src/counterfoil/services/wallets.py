@@ -107,7 +107,7 @@ async def add(
     like, never repeating the value), ConflictError where there is a wallet for the method or this
     one is in use, and UnavailableError (`history_unavailable`).
     """
-    method = _method(context, method_id)
+    method = context.methods.only(method_id, "method")
     chain = context.methods.chain_of(method)
     _check_index(next_index, is_for_keys=xpub is not None)
     if xpub is None:
@@ -142,15 +142,6 @@ class _New:
     kind: str
     value: str
     destination: Destination | None
-
-
-def _method(context: Context, method_id: str) -> Method:
-    (method, *others) = context.methods.named(method_id, "method")
-    if others:
-        choices = ", ".join(choice.id for choice in (method, *others))
-        message = f"This coin means several methods here; name one of {choices}."
-        raise InvalidError(Problem("method", "ambiguous_method", message))
-    return method
 
 
 def _check_index(next_index: int | None, *, is_for_keys: bool) -> None:

@@ -23,6 +23,16 @@ _STRAY = {
         {"invoice_id": 12301, "reason": "the amount of INV 12301, which expired 3 hours before"},
     ],
 }
+_REFUND = {
+    "id": 5,
+    "amount": "0.125",
+    "method": "LTC",
+    "fiat_currency": None,
+    "payment_id": 6789,
+    "txid": TXID,
+    "note": "Half of it came back.",
+    "created_at": "2025-11-12T09:00:00.000Z",
+}
 _SMALL = (
     None,
     "This needs a key with the scope Full control or higher; yours has Read analytics.",
@@ -33,6 +43,22 @@ _NOT_IN_INBOX = (
 )
 
 REQUESTS: dict[str, dict[str, dict[str, Any]]] = {
+    "add_refund": {
+        "coin": {
+            "summary": "In the coin that was paid",
+            "value": {
+                "amount": "0.125",
+                "coin_symbol": "LTC",
+                "txid": TXID,
+                "payment_id": 6789,
+                "note": "Half of it came back.",
+            },
+        },
+        "fiat": {
+            "summary": "In the invoice's currency",
+            "value": {"amount": "12.50", "note": "By bank."},
+        },
+    },
     "attach_transfer": {
         "priced": {"summary": "Worth what the price said", "value": {"invoice_id": 12345}},
         "typed": {
@@ -42,6 +68,8 @@ REQUESTS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
+    ("add_refund", 200): {"success": True, "refund": _REFUND},
+    ("list_refunds", 200): {"success": True, "refunds": [_REFUND]},
     ("mark_invoice", 200): {
         "success": True,
         "invoice": {**INVOICE, "exceptions": ["marked"], "exception": "marked"},
@@ -64,6 +92,7 @@ ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
 Error = tuple[str | None, str]
 ERRORS: dict[str, Error] = {
     "already_paid": (None, "This invoice is paid, so there is nothing to settle by hand."),
+    "unknown_payment": ("payment_id", "payment_id names no payment of this invoice."),
     "unknown_state": ("state", "state must be one of waiting, ignored."),
     "unknown_invoice": ("invoice_id", "invoice_id names no invoice of this merchant."),
     "value_needed": (
@@ -75,6 +104,25 @@ ERRORS: dict[str, Error] = {
 OTHER_ERRORS: dict[tuple[str, str], Error] = {
     ("mark_invoice", "scope_too_small"): _SMALL,
     ("unmark_invoice", "scope_too_small"): _SMALL,
+    ("add_refund", "scope_too_small"): _SMALL,
+    ("add_refund", "wrong_type"): ("amount", "amount must be a number such as 25.00."),
+    ("add_refund", "too_long"): ("note", "note may have at most 500 characters; it has 501."),
+    ("add_refund", "invalid_characters"): (
+        "txid",
+        "txid holds U+202E at position 3, which plain text may not hold; remove it.",
+    ),
+    ("add_refund", "invalid_number"): (
+        "payment_id",
+        "payment_id must be a whole number from 0 to 9007199254740991.",
+    ),
+    ("add_refund", "invalid_amount"): (
+        "amount",
+        "amount must be an amount of LTC such as 0.25, with at most 8 decimal places.",
+    ),
+    ("add_refund", "ambiguous_method"): (
+        "coin_symbol",
+        "This coin means several methods here; name one of USDT-ETH, USDT-TRON.",
+    ),
     ("list_inbox", "invalid_number"): ("limit", "limit must be a whole number from 1 to 100."),
     ("list_inbox", "too_many"): ("query", "The query may have at most 50 parameters."),
     ("attach_transfer", "scope_too_small"): _SMALL,

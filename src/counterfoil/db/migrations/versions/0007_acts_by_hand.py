@@ -24,6 +24,22 @@ def upgrade() -> None:
     op.add_column("inbox", sa.Column("ignored_at", sa.BigInteger(), nullable=True))
     op.create_index(op.f("ix_quote_created_at"), "quote", ["created_at"])
     op.create_table(
+        "refund",
+        sa.Column("id", _BIG, sa.Identity(always=False), nullable=False),
+        sa.Column("invoice_id", _BIG, nullable=False),
+        sa.Column("payment_id", _BIG, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("amount", sa.Text(), nullable=False),
+        sa.Column("method", sa.Text(), nullable=True),
+        sa.Column("txid", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["invoice_id"], ["invoice.id"], name=op.f("fk_refund_invoice_id")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payment.id"], name=op.f("fk_refund_payment_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_refund")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_refund_invoice_id"), "refund", ["invoice_id"])
+    op.create_table(
         "audit",
         sa.Column("id", _BIG, sa.Identity(always=False), nullable=False),
         sa.Column("merchant_id", _BIG, nullable=False),
