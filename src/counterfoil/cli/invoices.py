@@ -25,14 +25,7 @@ def mark(
     merchant_name: MerchantName = None,
 ) -> None:
     """Settle an invoice by hand, for money that no chain shows."""
-    from counterfoil.services import marks
-
-    async def work(here: "Installation") -> str:
-        who = await actor(here, merchant_name, is_test=test)
-        found = await marks.mark(here.context, who, invoice_id, here.clock.now())
-        return found.standing.status.value
-
-    status = session_of(context).run(work)
+    status = _settle(context, invoice_id, merchant_name, is_test=test, is_marked=True)
     typer.echo(f"Invoice {invoice_id} is {status}, settled by hand.")
 
 
@@ -44,14 +37,29 @@ def unmark(
     merchant_name: MerchantName = None,
 ) -> None:
     """Take back that an invoice was settled by hand; only money counts again."""
+    status = _settle(context, invoice_id, merchant_name, is_test=test, is_marked=False)
+    typer.echo(f"Invoice {invoice_id} is {status}.")
+
+
+def _settle(
+    context: typer.Context,
+    invoice_id: int,
+    merchant_name: str | None,
+    *,
+    is_test: bool,
+    is_marked: bool,
+) -> str:
+    """Mark an invoice or take the mark off, and return its status."""
     from counterfoil.services import marks
 
+    act = marks.mark if is_marked else marks.unmark
+
     async def work(here: "Installation") -> str:
-        who = await actor(here, merchant_name, is_test=test)
-        found = await marks.unmark(here.context, who, invoice_id, here.clock.now())
+        who = await actor(here, merchant_name, is_test=is_test)
+        found = await act(here.context, who, invoice_id, here.clock.now())
         return found.standing.status.value
 
-    typer.echo(f"Invoice {invoice_id} is {session_of(context).run(work)}.")
+    return session_of(context).run(work)
 
 
 @invoice.command("refund")

@@ -7,8 +7,9 @@ from counterfoil.core.errors import InvalidError
 from counterfoil.services import invoices, marks, refunds
 from counterfoil.services.audit import with_key
 from counterfoil.web import act_views, bodies, views
-from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, Parameter, answer
+from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, answer
 from counterfoil.web.fields import COIN_LENGTH_MAX, Fields
+from counterfoil.web.parameters import INVOICE_ID
 
 
 async def mark_invoice(call: Call) -> Answer:
@@ -68,14 +69,6 @@ def _invoice(call: Call, found: invoices.Invoice) -> Answer:
 
 # --- the declarations --------------------------------------------------------------------------
 
-_ID_PARAMETER = Parameter(
-    "id",
-    "path",
-    "The id of the invoice.",
-    {"type": "integer", "minimum": 1, "maximum": ID_MAX},
-    12345,
-)
-
 ENDPOINTS = (
     Endpoint(
         "POST",
@@ -87,7 +80,7 @@ ENDPOINTS = (
         description="Makes an invoice Paid, with the exception `marked`, for money that no chain "
         "shows. The mark has a payment id of its own. Again does nothing.",
         answers={200: views.InvoiceAnswer},
-        parameters=(_ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={404: ("not_found",), 409: ("already_paid",)},
     ),
     Endpoint(
@@ -100,7 +93,7 @@ ENDPOINTS = (
         description="Takes the mark off an invoice, so that only money counts again: one without "
         "enough of it is told as failed. Again does nothing.",
         answers={200: views.InvoiceAnswer},
-        parameters=(_ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={404: ("not_found",)},
     ),
     Endpoint(
@@ -114,7 +107,7 @@ ENDPOINTS = (
         "neither the status nor what was credited changes. A note stays.",
         body=act_views.NewRefund,
         answers={200: act_views.RefundAnswer},
-        parameters=(_ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={
             404: ("not_found",),
             422: (
@@ -139,7 +132,7 @@ ENDPOINTS = (
         summary="List the refunds of an invoice",
         description="Returns what was noted as sent back for an invoice.",
         answers={200: act_views.RefundsAnswer},
-        parameters=(_ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={404: ("not_found",)},
     ),
 )

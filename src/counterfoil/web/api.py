@@ -12,6 +12,7 @@ from counterfoil.services.invoices import Created
 from counterfoil.web import bodies, drafts, queries, views
 from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import ORDER_ID_LENGTH_MAX, PLAIN_LINE, TIME, Fields
+from counterfoil.web.parameters import INVOICE_ID, page
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
@@ -71,11 +72,11 @@ async def list_invoices(call: Call) -> Answer:
     if fields.problems:
         raise InvalidError(*fields.problems)
     context = call.deps.context
-    page, after = await invoices.list_page(context, call.who(), wanted, limit or LIMIT_DEFAULT)
+    found, after = await invoices.list_page(context, call.who(), wanted, limit or LIMIT_DEFAULT)
     return answer(
         views.InvoicesAnswer(
             success=True,
-            invoices=[_view(call, each) for each in page],
+            invoices=[_view(call, each) for each in found],
             next=None if after is None else str(after),
         )
     )
@@ -126,13 +127,6 @@ def _outcome(fields: Fields) -> Outcome:
 
 # --- the declarations --------------------------------------------------------------------------
 
-_ID_PARAMETER = Parameter(
-    "id",
-    "path",
-    "The id of the invoice.",
-    {"type": "integer", "minimum": 1, "maximum": ID_MAX},
-    12345,
-)
 _KEY_PARAMETER = Parameter(
     drafts.IDEMPOTENCY_KEY,
     "header",
@@ -170,20 +164,7 @@ _LIST_PARAMETERS = (
     ),
     _time_parameter("created_from", "Only invoices made at this time or later."),
     _time_parameter("created_to", "Only invoices made before this time."),
-    Parameter(
-        "limit",
-        "query",
-        f"How many at most; {LIMIT_DEFAULT} if not given.",
-        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX},
-        20,
-    ),
-    Parameter(
-        "after",
-        "query",
-        "The `next` of the page before.",
-        {"type": "integer", "minimum": 1, "maximum": ID_MAX},
-        12345,
-    ),
+    *page(LIMIT_DEFAULT, LIMIT_MAX, 12345),
 )
 _LIST_NAMES = frozenset(parameter.name for parameter in _LIST_PARAMETERS)
 
@@ -234,7 +215,7 @@ ENDPOINTS = (
         summary="Read an invoice",
         description="Returns an invoice of the key's merchant and mode.",
         answers={200: views.InvoiceAnswer},
-        parameters=(_ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={404: ("not_found",)},
         is_hot=True,
     ),
@@ -270,7 +251,7 @@ ENDPOINTS = (
         description="Cancels an invoice on which not enough was seen; again does nothing. Its "
         "address stays watched: what is paid after all is credited.",
         answers={200: views.InvoiceAnswer},
-        parameters=(_ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={404: ("not_found",), 409: ("invoice_has_money",)},
     ),
     Endpoint(
@@ -282,7 +263,7 @@ ENDPOINTS = (
         summary="List the payments of an invoice",
         description="Returns what was credited to an invoice, replaced payments included.",
         answers={200: views.PaymentsAnswer},
-        parameters=(_ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={404: ("not_found",)},
     ),
     Endpoint(
@@ -295,7 +276,7 @@ ENDPOINTS = (
         description="Pays an invoice that was made with a test key with the simulator's coin.",
         body=views.Simulation,
         answers={200: views.Simulated},
-        parameters=(_ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={
             404: ("not_found",),
             409: ("live_invoice", "not_payable"),

@@ -11,6 +11,7 @@ from counterfoil.services.audit import with_key
 from counterfoil.web import bodies, inbox_views, queries, views
 from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import Fields
+from counterfoil.web.parameters import page, path_id
 
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
@@ -35,14 +36,14 @@ async def list_inbox(call: Call) -> Answer:
     if fields.problems:
         raise InvalidError(*fields.problems)
     context = call.deps.context
-    page, last = await inbox.list_page(
+    found, last = await inbox.list_page(
         context,
         with_key(call.who()),
         is_ignored=state == State.IGNORED,
         after=after,
         limit=limit or LIMIT_DEFAULT,
     )
-    described = [inbox.describe(context, each) for each in page]
+    described = [inbox.describe(context, each) for each in found]
     return answer(
         inbox_views.InboxAnswer(
             success=True,
@@ -114,12 +115,6 @@ async def detach_payment(call: Call) -> Answer:
 
 # --- the declarations --------------------------------------------------------------------------
 
-
-def _id_parameter(description: str) -> Parameter:
-    schema = {"type": "integer", "minimum": 1, "maximum": ID_MAX}
-    return Parameter("id", "path", description, schema, 34)
-
-
 _LIST_PARAMETERS = (
     Parameter(
         "state",
@@ -128,20 +123,7 @@ _LIST_PARAMETERS = (
         {"type": "string", "enum": list(State)},
         "waiting",
     ),
-    Parameter(
-        "limit",
-        "query",
-        f"How many at most; {LIMIT_DEFAULT} if not given.",
-        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX},
-        20,
-    ),
-    Parameter(
-        "after",
-        "query",
-        "The `next` of the page before.",
-        {"type": "integer", "minimum": 1, "maximum": ID_MAX},
-        34,
-    ),
+    *page(LIMIT_DEFAULT, LIMIT_MAX, 34),
 )
 _LIST_NAMES = frozenset(parameter.name for parameter in _LIST_PARAMETERS)
 
@@ -171,7 +153,7 @@ ENDPOINTS = (
         "fiat_value says it instead.",
         body=inbox_views.Attachment,
         answers={200: inbox_views.Attached},
-        parameters=(_id_parameter("The id of the transfer in the inbox."),),
+        parameters=(path_id("The id of the transfer in the inbox.", 34),),
         errors={
             404: ("not_found",),
             409: ("method_off",),
@@ -195,7 +177,7 @@ ENDPOINTS = (
         description="Sets a transfer of the inbox aside: no invoice waits for it any more. It may "
         "still be credited. Again does nothing.",
         answers={200: inbox_views.Ignored},
-        parameters=(_id_parameter("The id of the transfer in the inbox."),),
+        parameters=(path_id("The id of the transfer in the inbox.", 34),),
         errors={404: ("not_found",)},
     ),
     Endpoint(
@@ -208,7 +190,7 @@ ENDPOINTS = (
         description="Puts the transfer of a payment back into the inbox. Credited again, to the "
         "same invoice or another, it is a payment with a new id.",
         answers={200: inbox_views.Detached},
-        parameters=(_id_parameter("The id of the payment."),),
+        parameters=(path_id("The id of the payment.", 6789),),
         errors={404: ("not_found",)},
     ),
 )
