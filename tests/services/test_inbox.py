@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.access import Principal, Scope
-from counterfoil.core.errors import CounterfoilError, InvalidError, NotFoundError
+from counterfoil.core.errors import ConflictError, CounterfoilError, InvalidError, NotFoundError
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.ports import Mode
 from counterfoil.db.invoices import Invoice
@@ -332,12 +332,16 @@ async def test_what_is_ignored_is_listed_apart_and_may_still_be_attached(stall: 
 
 
 async def test_an_ignored_amount_may_be_asked_for_again(stall: Shop) -> None:
-    for amount in range(25_000_001, 25_000_010):
+    # So low a price leaves nine amounts, and somebody has sent each of them.
+    for amount in range(10_001, 10_010):
         stall.chain.pay("w1stall", amount)
     await stall.look()
-    for each in await listed(stall):
-        await inbox.ignore(stall.context, actor(stall), each.item.id, stall.clock.now())
-    assert (await stall.quote(await stall.invoice("25.00"))).amount_atomic > 25_000_000
+    with pytest.raises(ConflictError):
+        await stall.invoice("0.01")
+    (first, *_) = await listed(stall)
+    await inbox.ignore(stall.context, actor(stall), first.item.id, stall.clock.now())
+    quote = await stall.quote(await stall.invoice("0.01"))
+    assert quote.amount_atomic == first.item.amount_atomic
 
 
 # --- whose it is ------------------------------------------------------------------------------
