@@ -284,6 +284,20 @@ async def test_a_payment_of_another_invoice_is_moved(shop: Shop) -> None:
     assert [await shop.status(each) for each in (wrong, right)] == [Status.PAID, Status.UNPAID]
 
 
+async def test_a_page_no_longer_shows_what_was_taken_off_and_never_counted(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    paid = shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    shop.chain.broadcast(("w1elsewhere", 1), spends=paid.spends)
+    await shop.look()
+    before = await shop.read(invoice.id)
+    await detach(shop, (await credited_ids(shop, invoice))[0])
+    after = await shop.read(invoice.id)
+    assert after.standing == before.standing
+    assert after.rev > before.rev
+
+
 async def test_a_watched_transfer_in_the_inbox_is_not_matched_again(shop: Shop) -> None:
     invoice = await shop.invoice()
     quote = await shop.quote(invoice)

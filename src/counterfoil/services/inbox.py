@@ -225,7 +225,9 @@ async def detach(context: Context, who: Actor, payment_id: int, now: int) -> tup
             now,
         )
         record(connection, who, Deed("detach", invoice_id, payment_id, transfer_id), now)
-        reassess(connection, context, invoice_id, now, taken_id=payment_id)
+        if not reassess(connection, context, invoice_id, now, taken_id=payment_id):
+            # It had counted for nothing, but the page has shown it.
+            invoices.touch(connection, invoice_id)
         return invoices.lock(connection, invoice_id), item_id
 
     done = await context.store.write(write)
