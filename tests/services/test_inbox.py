@@ -1,75 +1,19 @@
 """The inbox in a merchant's hands: crediting a transfer, taking it off again, setting it aside."""
 
-import json
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from counterfoil.core.access import Principal, Scope
-from counterfoil.core.errors import ConflictError, CounterfoilError, InvalidError, NotFoundError
+from counterfoil.core.errors import ConflictError, InvalidError
 from counterfoil.core.invoice import EventType, Status
-from counterfoil.core.ports import Mode
-from counterfoil.db.invoices import Invoice
-from counterfoil.db.postgres import Postgres
-from counterfoil.db.schema import audit, payment, transfer
+from counterfoil.db.schema import transfer
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import inbox, merchants, observations, rates
-from counterfoil.services.audit import Actor, at_terminal, with_key
-from counterfoil.services.inbox import Listed
+from counterfoil.services import inbox, rates
 from counterfoil.services.invoices import cancel
-from tests.conftest import FakeClock
-from tests.services.shop import MINUTE, Shop, at_once, open_shop
-
-
-def actor(shop: Shop) -> Actor:
-    return with_key(shop.principal)
-
-
-async def listed(shop: Shop, *, is_ignored: bool = False, who: Actor | None = None) -> list[Listed]:
-    page, _ = await inbox.list_page(
-        shop.context, who or actor(shop), is_ignored=is_ignored, after=None, limit=50
-    )
-    return page
-
-
-async def attach(shop: Shop, item_id: int, invoice: Invoice, value: str | None = None) -> int:
-    _, made = await inbox.attach(
-        shop.context, actor(shop), item_id, invoice.id, value, shop.clock.now()
-    )
-    return made.payment.id
-
-
-async def detach(shop: Shop, payment_id: int) -> int:
-    _, item_id = await inbox.detach(shop.context, actor(shop), payment_id, shop.clock.now())
-    return item_id
-
-
-async def stray(stall: Shop, invoice: Invoice, share: Fraction = Fraction(996, 1000)) -> int:
-    """Pay a share of an invoice's price, and return where that lies in the inbox."""
-    quote = await stall.quote(invoice)
-    stall.chain.pay(quote.address, int(quote.amount_atomic * share))
-    await stall.look()
-    return (await listed(stall))[0].item.id
-
-
-async def credited_ids(shop: Shop, invoice: Invoice) -> list[int]:
-    statement = sa.select(payment.c.id).where(
-        payment.c.invoice_id == invoice.id, payment.c.detached_at.is_(None)
-    )
-    return await shop.store.read(lambda c: list(c.execute(statement).scalars()))
-
-
-async def deeds(shop: Shop) -> list[tuple[Any, ...]]:
-    statement = sa.select(audit).order_by(audit.c.id)
-    rows = await shop.store.read(lambda c: c.execute(statement).mappings().all())
-    return [
-        (row["who"], row["act"], row["invoice_id"], row["payment_id"], json.loads(row["details"]))
-        for row in rows
-    ]
-
+from tests.services.moves import actor, attach, credited_ids, deeds, detach, listed, stray
+from tests.services.shop import MINUTE, Shop
 
 # --- what is listed ---------------------------------------------------------------------------
 
@@ -235,6 +179,8 @@ async def test_a_typed_value_does_not_make_late_money_come_in_time(stall: Shop) 
     quote = await stall.quote(invoice)
     await cancel(stall.context, stall.principal, invoice.id, stall.clock.now())
     await stall.look(10 * 60)
+    # Nor does it count for the half that it was worth by then: the merchant knows better.
+    await set_rate(stall, 50)
     stall.chain.pay(quote.address, quote.amount_atomic - 1)
     stall.chain.mine(2)
     await stall.look()
@@ -324,6 +270,16 @@ async def test_a_rate_known_once_is_kept_when_a_transfer_moves(shop: Shop) -> No
     assert (await shop.read(other.id)).standing.seen == 25
 
 
+async def test_rates_in_several_currencies_stay_known(stall: Shop) -> None:
+    """A transfer that came when two currencies were asked about may be moved between both."""
+    invoice = await stall.invoice("250.00")
+    item_id = await stray(stall, invoice)
+    both = sa.update(transfer).values(rates='{"EUR": "90", "USD": "100"}')
+    await stall.store.write(lambda c: c.execute(both))
+    await detach(stall, await attach(stall, item_id, invoice))
+    assert (await listed(stall))[0].item.rates == {"EUR": Decimal(90), "USD": Decimal(100)}
+
+
 # --- setting it aside -------------------------------------------------------------------------
 
 
@@ -356,115 +312,3 @@ async def test_an_ignored_amount_may_be_asked_for_again(stall: Shop) -> None:
     await inbox.ignore(stall.context, actor(stall), first.item.id, stall.clock.now())
     quote = await stall.quote(await stall.invoice("0.01"))
     assert quote.amount_atomic == first.item.amount_atomic
-
-
-# --- whose it is ------------------------------------------------------------------------------
-
-
-async def test_nobody_moves_what_is_somebody_elses(stall: Shop) -> None:
-    invoice = await stall.invoice("250.00")
-    item_id = await stray(stall, invoice)
-    quote = await stall.quote(invoice)
-    stall.chain.pay(quote.address, quote.amount_atomic)
-    await stall.look()
-    (payment_id,) = await credited_ids(stall, invoice)
-    now = stall.clock.now()
-    stranger_id = await merchants.create(stall.context, "Stranger", "USD", now)
-    for who in (
-        at_terminal(stranger_id, Mode.LIVE),
-        at_terminal(stall.principal.merchant_id, Mode.TEST),
-    ):
-        assert await listed(stall, who=who) == []
-        for act in (
-            inbox.attach(stall.context, who, item_id, invoice.id, None, now),
-            inbox.ignore(stall.context, who, item_id, now),
-            inbox.detach(stall.context, who, payment_id, now),
-        ):
-            with pytest.raises(NotFoundError):
-                await act
-    assert await credited_ids(stall, invoice) == [payment_id]
-
-
-async def test_a_transfer_goes_to_an_invoice_of_ones_own(stall: Shop) -> None:
-    item_id = await stray(stall, await stall.invoice("250.00"))
-    tester = Principal(2, stall.principal.merchant_id, Mode.TEST, Scope.FULL)
-    own, stall.principal = stall.principal, tester
-    of_test = await stall.read(await stall.order("250.00"))
-    stall.principal = own
-    for invoice_id in (of_test.id, 999_999):
-        with pytest.raises(InvalidError) as refused:
-            await inbox.attach(
-                stall.context, actor(stall), item_id, invoice_id, None, stall.clock.now()
-            )
-        assert (refused.value.code, refused.value.field) == ("unknown_invoice", "invoice_id")
-    assert len(await listed(stall)) == 1
-
-
-# --- at the same time -------------------------------------------------------------------------
-
-
-async def test_of_two_who_attach_at_once_one_does(stall: Shop) -> None:
-    one, two = await stall.invoice("250.00"), await stall.invoice("250.00")
-    item_id = await stray(stall, one)
-    done = await at_once(stall.store, *(attach(stall, item_id, each) for each in (one, two) * 3))
-    assert sum(isinstance(each, int) for each in done) == 1
-    assert all(isinstance(each, int | NotFoundError) for each in done)
-    paid = [*await credited_ids(stall, one), *await credited_ids(stall, two)]
-    assert paid == [each for each in done if isinstance(each, int)]
-    assert len(await deeds(stall)) == 1
-
-
-async def test_of_two_who_detach_at_once_one_does(shop: Shop) -> None:
-    invoice = await shop.invoice()
-    quote = await shop.quote(invoice)
-    shop.chain.pay(quote.address, quote.amount_atomic)
-    await shop.look()
-    (payment_id,) = await credited_ids(shop, invoice)
-    done = await at_once(shop.store, *(detach(shop, payment_id) for _ in range(4)))
-    assert sum(isinstance(each, int) for each in done) == 1
-    assert all(isinstance(each, int | NotFoundError) for each in done)
-    assert await shop.inbox() == ["detached"]
-
-
-@pytest.mark.parametrize("is_kept", [True, False])
-async def test_a_reorg_takes_away_what_is_just_being_attached(
-    stall: Shop, *, is_kept: bool
-) -> None:
-    """Whoever comes first, in the end the invoice stands as the chain does."""
-    invoice = await stall.invoice("250.00")
-    item_id = await stray(stall, invoice)
-    stall.chain.mine(2)
-    await stall.look()
-    stall.chain.reorg(2, keep=is_kept)
-    done = await at_once(stall.store, attach(stall, item_id, invoice, "250.00"), stall.look())
-    assert not any(isinstance(each, CounterfoilError) for each in done)
-    await stall.look()
-    status = Status.PAID if is_kept else Status.CONFIRMING
-    assert await stall.status(invoice) is status
-
-
-async def test_a_reorg_that_is_just_being_written_down_is_not_overlooked(
-    postgres: Postgres, clock: FakeClock
-) -> None:
-    """Neither sees what the other has not committed, so the watcher looks at the invoice again."""
-    stall = await open_shop(postgres, clock, wallet="w1stall")
-    invoice = await stall.invoice("250.00")
-    item_id = await stray(stall, invoice)
-    stall.chain.mine(2)
-    await stall.look()
-    ancestor = stall.chain.height - 2
-    (payment_made,) = stall.chain.blocks[ancestor + 1].transactions
-    stall.chain.reorg(2, keep=False)
-    # Nor is it anywhere else to be seen again.
-    stall.chain.drop(payment_made)
-    branch = stall.chain.blocks[ancestor + 1 :]
-    async with postgres._engine.begin() as connection:  # noqa: SLF001  # held open on purpose
-        await connection.run_sync(
-            lambda c: observations.record_reorg(
-                c, stall.context, stall.chain, ancestor, branch, clock.now()
-            )
-        )
-        await attach(stall, item_id, invoice, "250.00")
-        assert await stall.status(invoice) is Status.PAID
-    await stall.look()
-    assert await stall.status(invoice) is Status.CONFIRMING

@@ -7,6 +7,7 @@ written whole. `migrations/` makes these tables; a test holds the two together.
 
 import sqlalchemy as sa
 
+from counterfoil.db import columns, schema_acts
 from counterfoil.db.columns import BIG as _BIG
 from counterfoil.db.columns import at as _at
 from counterfoil.db.columns import identity as _id
@@ -15,14 +16,7 @@ from counterfoil.db.columns import ref as _ref
 from counterfoil.db.columns import text as _text
 from counterfoil.db.columns import where as _where
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+metadata = columns.metadata
 
 merchant = sa.Table(
     "merchant",
@@ -283,40 +277,8 @@ inbox = sa.Table(
     sa.Index(None, "created_at"),
 )
 
-# Money that the merchant sent back: notes alone, which no credit and no status depends on.
-refund = sa.Table(
-    "refund",
-    metadata,
-    _id(),
-    _ref("invoice_id", "invoice"),
-    _ref("payment_id", "payment", null=True),
-    _at("created_at"),
-    # In whole coins of `method`, or in the invoice's currency where there is none.
-    _text("amount"),
-    _text("method", null=True),
-    _text("txid"),
-    _text("note"),
-    sa.Index(None, "invoice_id"),
-)
-
-# What people and programs did by hand: who, what, on which, when.
-audit = sa.Table(
-    "audit",
-    metadata,
-    _id(),
-    _ref("merchant_id", "merchant"),
-    _text("mode"),
-    _at("at"),
-    # "key 7", or "cli".
-    _text("who"),
-    _text("act"),
-    _ref("invoice_id", "invoice", null=True),
-    _number("payment_id", null=True),
-    _ref("transfer_id", "transfer", null=True),
-    _text("details"),
-    sa.Index(None, "merchant_id", "id"),
-    sa.Index(None, "invoice_id"),
-)
+# What is done by hand has a file of its own.
+refund, audit = schema_acts.refund, schema_acts.audit
 
 # Invoices whose facts have changed since they were last assessed. A row for each chain: what one
 # chain's watcher clears away must not be what another one has just noted.
