@@ -128,7 +128,7 @@ def test_excepts_are_narrow() -> None:
 
 # --- who writes a status ----------------------------------------------------------------------
 
-SAVE = "save_assessment"
+SAVE = "save_assessments"
 SAVED_IN = "src/counterfoil/db/invoices.py"
 SAVED_BY = "src/counterfoil/services/payments.py"
 SQL_STATUS = re.compile(

@@ -24,11 +24,14 @@ WAIT_S = 5.0
 
 @pytest.fixture
 def commits() -> Iterator[list[str]]:
-    """The COMMIT statements of the SQLite connections that are opened after this."""
+    """What commits on the SQLite connections that are opened after this.
+
+    That is COMMIT, or an insert that is a transaction by itself.
+    """
     seen: list[str] = []
 
     def note(statement: str) -> None:
-        if statement == "COMMIT":
+        if statement == "COMMIT" or statement.startswith("INSERT INTO invoice"):
             seen.append(statement)
 
     def watch(connection: object, _record: object) -> None:
@@ -202,13 +205,28 @@ async def test_an_invoice_is_found_by_its_owner_alone(database: Database) -> Non
         (2**53 - 1, owner, Mode.LIVE),
     ]
     found = await asyncio.gather(*(database.find_invoice(*each) for each in asked))
-    assert [row and row["share_token"] for row in found] == [
+    token = invoices.COLUMNS.index("share_token")
+    assert [row and row[token] for row in found] == [
         *(f"token {n}" for n in range(40)),
         *([None] * 4),
     ]
     slow = await database.read(lambda c: invoices.get_row(c, ids[7], owner, Mode.LIVE))
     assert found[7] is not None
-    assert slow == dict(found[7].items())
+    assert slow == tuple(found[7])
+
+
+def test_the_fields_of_an_invoice_are_its_columns_in_their_order() -> None:
+    """Rows are read by place, so what moves in the one must move in the other."""
+    renamed = {
+        "amount": "fiat_amount",
+        "currency": "fiat_currency",
+        "title": "invoice_title",
+        "message": "invoice_message",
+    }
+    fields = [renamed.get(name, name) for name in invoices.Invoice.__struct_fields__]
+    place = fields.index("standing")
+    fields[place : place + 1] = ["status", "conditions", "notices", "seen", "final"]
+    assert tuple(fields) == invoices.COLUMNS
 
 
 async def test_what_was_committed_is_found_at_once(database: Database) -> None:
@@ -217,7 +235,7 @@ async def test_what_was_committed_is_found_at_once(database: Database) -> None:
     await database.write(lambda connection: invoices.touch(connection, invoice_id))
     row = await database.find_invoice(invoice_id, merchant_id, Mode.LIVE)
     assert row is not None
-    assert row["rev"] == 2
+    assert invoices.from_row(row).rev == 2
 
 
 # --- hints ------------------------------------------------------------------------------------

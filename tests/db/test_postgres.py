@@ -6,13 +6,16 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.errors import SettingsError, UnavailableError
 from counterfoil.core.ports import Mode
 from counterfoil.db import postgres as postgres_module
+from counterfoil.db import postgres_lanes
 from counterfoil.db.engine import Bell
+from counterfoil.db.invoices import COLUMNS
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import invoice, lease
 from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
@@ -82,6 +85,60 @@ async def test_a_failed_commit_is_told_to_all_invoices_of_it(postgres: Postgres)
     assert {type(each) for each in outcomes} == {UnavailableError}
     await plant(postgres, "DROP TRIGGER fail ON invoice")
     assert isinstance(await postgres.insert_invoice(invoice_row(merchant_id, "token 1")), int)
+
+
+# --- invoices that share a statement ----------------------------------------------------------
+
+
+async def test_texts_of_any_kind_come_back_as_they_were(postgres: Postgres) -> None:
+    merchant_id = await postgres.write(add_merchant)
+    texts = ["\\", '"', "\t\n\x01\x7f", "\\u0041", '{"a": ["b", null]}', "null", "\u2028\U0001f34d"]
+    ids = await asyncio.gather(
+        *(
+            postgres.insert_invoice(
+                invoice_row(merchant_id, f"token {n}", memo=text, metadata=text)
+            )
+            for n, text in enumerate(texts)
+        )
+    )
+    found = [await postgres.find_invoice(each, merchant_id, Mode.LIVE) for each in ids]
+    memo, metadata = (COLUMNS.index(name) for name in ("memo", "metadata"))
+    assert [row and (row[memo], row[metadata]) for row in found] == [(text, text) for text in texts]
+
+
+async def test_a_row_that_cannot_be_written_is_the_fault_of_one_alone(postgres: Postgres) -> None:
+    merchant_id = await postgres.write(add_merchant)
+    rows = [invoice_row(merchant_id, f"token {n}") for n in range(10)]
+    rows[2]["memo"] = "no text of PostgreSQL holds a \0"
+    rows[5]["memo"] = "half a character: \ud83c"
+    rows[7]["due_at"] = 2**63
+    outcomes = await asyncio.gather(
+        *(postgres.insert_invoice(row) for row in rows), return_exceptions=True
+    )
+    assert [n for n, each in enumerate(outcomes) if isinstance(each, BaseException)] == [2, 5, 7]
+
+
+async def test_a_lane_outlives_whatever_a_batch_dies_of(
+    postgres_url: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_lanes, "_BATCH_MAX", 1)
+    merchant_id = await postgres.write(add_merchant)
+    tries: list[int] = []
+
+    async def connect() -> asyncpg.Connection:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ZeroDivisionError
+        return await asyncpg.connect(postgres_url)
+
+    lane = postgres_lanes.InsertLane(connect)
+    asked = [asyncio.create_task(lane.ask(invoice_row(merchant_id, f"{n}"))) for n in range(3)]
+    # Closing waits for those behind it, too.
+    await asyncio.sleep(0)
+    async with asyncio.timeout(WAIT_S):
+        await lane.close()
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [UnavailableError, int, int]
 
 
 # --- lost connections -------------------------------------------------------------------------

@@ -116,10 +116,38 @@ async def test_what_the_event_loop_cannot_read_a_thread_does(
     merchant_id = await sqlite.write(add_merchant)
     invoice_id = await sqlite.insert_invoice(invoice_row(merchant_id, "token"))
     fast = await sqlite.find_invoice(invoice_id, merchant_id, Mode.LIVE)
-    monkeypatch.setattr("counterfoil.db.sqlite._FIND", "SELECT nothing FROM nowhere")
+    monkeypatch.setattr("counterfoil.db.sqlite._FIND_INVOICE", "SELECT nothing FROM nowhere")
     slow = await sqlite.find_invoice(invoice_id, merchant_id, Mode.LIVE)
     assert fast is not None
     assert slow == fast
+
+
+async def test_whoever_has_written_reads_it_though_a_turn_shares_its_snapshot(
+    sqlite: Sqlite,
+) -> None:
+    merchant_id = await sqlite.write(add_merchant)
+
+    async def write_and_read(n: int) -> None:
+        for round_ in range(20):
+            row = invoice_row(merchant_id, f"token {n} {round_}")
+            invoice_id = await sqlite.insert_invoice(row)
+            assert await sqlite.find_invoice(invoice_id, merchant_id, Mode.LIVE) is not None
+
+    await asyncio.gather(*(write_and_read(n) for n in range(30)))
+
+
+async def test_nothing_is_left_to_do_for_a_file_that_was_closed(tmp_path: Path) -> None:
+    store = Sqlite(tmp_path / "counterfoil.db")
+    await store.start()
+    await store.migrate()
+    problems: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, about: problems.append(about))
+    finding = asyncio.create_task(store.find_key("digest"))
+    closing = asyncio.create_task(store.close())
+    assert await finding is None
+    await closing
+    await asyncio.sleep(0)
+    assert not problems
 
 
 async def test_a_file_that_is_locked_for_a_moment_is_waited_for(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.nodes.bitcoin_kernel.node import KernelNode
 from tests.nodes.shop import BTC, Order, Shop, receiving
 from tests.served import Served
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.long]
 
 DETECTED = ("payment_detected", "Confirming")
 CONFIRMED = ("payment_confirmed", "Paid")

@@ -30,10 +30,11 @@ from tests.nodes.shop import LTC, make_xpub, open_page, receiving, verify
 from tests.postgres_server import PostgresServer
 from tests.served import Served, wait_until_chain_is_read
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.node, pytest.mark.long, pytest.mark.timeout(600)]
 
 LIMIT_S = 120.0
 CUSTOMERS = 4
+ROUNDS = 3
 # So many fit into one answer of `channel log`, with two events each.
 ORDERS_MAX = 450
 
@@ -234,7 +235,7 @@ def fleet(tmp_path: Path, litecoind: Litecoind, postgres_server: PostgresServer)
     asyncio.run(postgres_server.drop(database))
 
 
-def run_day(fleet: Fleet, node: Litecoind, rounds: int) -> None:
+def run_day(fleet: Fleet, node: Litecoind) -> None:
     """Let customers come while processes die, and check what has become of it all."""
     began = time.monotonic()
     front = fleet.webs[0]
@@ -246,7 +247,7 @@ def run_day(fleet: Fleet, node: Litecoind, rounds: int) -> None:
         wait_until_chain_is_read(front, node.rpc("getblockcount"), LIMIT_S)
         street = Street(fleet, node, key)
         with street.open():
-            for _ in range(rounds):
+            for _ in range(ROUNDS):
                 _, other = fleet.by_watching()
                 fleet.restart(other, "worker")
                 # Those that answer die while nobody watches, one at a time.
@@ -349,9 +350,4 @@ def check_log(served: Served, events: dict[str, dict[str, Any]]) -> None:
 
 
 def test_each_process_is_killed_and_one_is_frozen(fleet: Fleet, litecoind: Litecoind) -> None:
-    run_day(fleet, litecoind, rounds=1)
-
-
-@pytest.mark.long
-def test_each_process_is_killed_many_times(fleet: Fleet, litecoind: Litecoind) -> None:
-    run_day(fleet, litecoind, rounds=3)
+    run_day(fleet, litecoind)

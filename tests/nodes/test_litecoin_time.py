@@ -39,6 +39,7 @@ def sleep_until(due_at: str, more_s: float = 0.0) -> None:
 # --- the moment of expiry ----------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_what_was_sent_before_the_due_date_never_expires(shop: Shop) -> None:
     """However shortly before: the server sees it only when the due date has passed."""
     due_at = in_seconds(6)
@@ -211,6 +212,7 @@ def wait_until_it_is_told(shop: Shop) -> str:
     raise AssertionError("the server does not notice")
 
 
+@pytest.mark.long
 def test_nothing_expires_while_the_node_is_away(shop: Shop) -> None:
     node, port = shop.node, shop.node.port
     due_at = in_seconds(12)

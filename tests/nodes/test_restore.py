@@ -23,7 +23,7 @@ from tests.postgres_server import PostgresServer
 from tests.served import Served, wait_until_chain_is_read
 
 # Two servers are started one after the other, and the machine may be busy.
-pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.node, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def _settings(litecoind: Litecoind) -> dict[str, str]:
     }
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
+@pytest.fixture(params=["sqlite", "postgres"])
 async def pair(
     request: pytest.FixtureRequest,
     tmp_path: Path,

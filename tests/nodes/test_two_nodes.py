@@ -14,7 +14,7 @@ from tests.nodes.litecoind import Litecoind
 from tests.nodes.shop import make_xpub
 from tests.served import Served, wait_until_chain_is_read
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.long]
 
 LIMIT_S = 10.0
 

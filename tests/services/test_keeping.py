@@ -26,6 +26,7 @@ from counterfoil.db.schema import (
 )
 from counterfoil.services import keeping, outbox
 from counterfoil.services.context import Methods
+from counterfoil.services.outbox import Made
 from tests.services.lost import back_up, restore
 from tests.services.shop import MINUTE, SECOND, Shop
 
@@ -296,14 +297,15 @@ async def test_what_waits_is_sent_anew(
     store, now = shop.store, shop.clock.now()
     for answer in (Answer.DELIVERED, Answer.RETRY):
         (claimed,) = await outbox.claim(store, now, limit=1, per_channel=1, sending={})
-        await outbox.record(store, claimed, Attempt(answer, 500, 1, "", None), now, 0)
+        await outbox.record(store, [Made(claimed, Attempt(answer, 500, 1, "", None), 0)], now)
     path = await back_up(shop, database, tmp_path)
     shop.clock.advance(7 * DAY)
     restored = await restore(shop, path, elsewhere)
     now = shop.clock.now()
     (again,) = await outbox.claim(restored.store, now, limit=9, per_channel=9, sending={})
     assert (again.event_id, again.attempts, again.first_at) == (told[1], 0, None)
-    await outbox.record(restored.store, again, Attempt(Answer.RETRY, 500, 1, "", None), now, 0)
+    failed = Attempt(Answer.RETRY, 500, 1, "", None)
+    await outbox.record(restored.store, [Made(again, failed, 0)], now)
     rows = await restored.store.read(
         lambda c: c.execute(sa.select(delivery.c.state).order_by(delivery.c.id)).scalars().all()
     )

@@ -153,10 +153,13 @@ class _Counted:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.reads = 0
+        self.has_read = asyncio.Event()
 
-    async def read(self, fn: Callable[[Any], Any]) -> Any:
+    async def find_key(self, digest: str) -> Any:
         self.reads += 1
-        return await self.store.read(fn)
+        found = await self.store.find_key(digest)
+        self.has_read.set()
+        return found
 
 
 async def test_requests_that_come_together_share_a_look_up(
@@ -183,3 +186,30 @@ async def test_requests_that_come_together_share_a_look_up(
     )
     assert {type(each) for each in refused} == {UnauthenticatedError}
     assert store.reads == 3
+
+
+async def test_a_busy_key_is_asked_about_before_it_is_forgotten(
+    database: Database, clock: FakeClock
+) -> None:
+    key = await _key(database, await _merchant(database), clock)
+    store: Any = _Counted(database)
+    keyring = Keyring(store)
+    await keyring.authenticate(key, clock.now())
+    clock.advance(600)
+    for _ in range(20):
+        await keyring.authenticate(key, clock.now())
+    # Nobody waited: what was asked for has not even begun.
+    assert store.reads == 1
+    store.has_read.clear()
+    await store.has_read.wait()
+    assert store.reads == 2
+    clock.advance(499)
+    await keyring.authenticate(key, clock.now())
+    assert store.reads == 2
+    # What it finds out holds at once, for those who come after it.
+    await keys.revoke(database, 1, 1, clock.now())
+    clock.advance(1)
+    await keyring.authenticate(key, clock.now())
+    store.has_read.clear()
+    await store.has_read.wait()
+    assert await _refused(keyring, key, clock.now()) == "bad_key"

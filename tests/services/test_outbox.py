@@ -9,7 +9,7 @@ from counterfoil.core.ports import Answer, Attempt, Mode
 from counterfoil.db import outbox as rows
 from counterfoil.db.schema import attempt, delivery, event
 from counterfoil.services import outbox
-from counterfoil.services.outbox import PAUSE_AFTER_MS, Delivery
+from counterfoil.services.outbox import PAUSE_AFTER_MS, Delivery, Made
 from tests.services.shop import MINUTE, SECOND, Shop, at_once, open_shop
 
 OK = Attempt(Answer.DELIVERED, 200, 3, "", None)
@@ -30,7 +30,7 @@ async def claim_one(shop: Shop) -> Delivery:
 
 
 async def answer(shop: Shop, claimed: Delivery, made: Attempt) -> None:
-    await outbox.record(shop.store, claimed, made, shop.clock.now(), jitter=0)
+    await outbox.record(shop.store, [Made(claimed, made, jitter=0)], shop.clock.now())
 
 
 async def end_leases(shop: Shop) -> None:
@@ -124,6 +124,29 @@ async def test_a_channel_hears_what_it_asked_for(shop: Shop) -> None:
     assert await claim(shop) == []
     told = await shop.tell(await shop.order(), EventType.CONFIRMED)
     assert (await claim_one(shop)).event_id == told
+
+
+async def test_attempts_that_end_together_are_recorded_each_as_it_is(shop: Shop) -> None:
+    channel_id = await shop.listen()
+    for _ in range(3):
+        await shop.tell(await shop.order())
+    heard, failed, slept = await claim(shop)
+    await end_leases(shop)
+    # Another courier has the third one now.
+    await shop.store.write(
+        lambda c: c.execute(
+            sa.update(delivery).where(delivery.c.id == slept.id).values(claim=slept.claim + 1)
+        )
+    )
+    made = [Made(failed, LATER, 0), Made(heard, OK, 0), Made(slept, GONE, 0)]
+    await outbox.record(shop.store, made, shop.clock.now())
+    assert await states(shop) == ["delivered", "due", "due"]
+    listed = sa.select(attempt.c.delivery_id, attempt.c.answer)
+    rows_of = await shop.store.read(lambda c: {tuple(row) for row in c.execute(listed)})
+    assert rows_of == {(heard.id, "delivered"), (failed.id, "retry"), (slept.id, "gone")}
+    found = await channel(shop, channel_id)
+    assert found.paused_at is None, "what it said to a courier that was too late counts for nothing"
+    assert found.failing_since == shop.clock.now()
 
 
 # --- failures ----------------------------------------------------------------------------------

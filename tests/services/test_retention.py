@@ -9,6 +9,7 @@ from counterfoil.db import invoices, loops
 from counterfoil.db.engine import Connection
 from counterfoil.db.schema import attempt, delivery, event, idempotency
 from counterfoil.services import outbox, upkeep
+from counterfoil.services.outbox import Made
 from tests.house import ROOT
 from tests.services.shop import MINUTE, Shop
 
@@ -45,7 +46,7 @@ async def test_events_go_after_90_days_with_all_that_hangs_on_them(
         shop.store, shop.clock.now(), limit=1, per_channel=1, sending={}
     )
     made = Attempt(Answer.GONE, 410, 1, "", None)
-    await outbox.record(shop.store, claimed, made, shop.clock.now(), 0)
+    await outbox.record(shop.store, [Made(claimed, made, 0)], shop.clock.now())
     shop.clock.advance(90 * DAY)
     young = await shop.tell(invoice.id)
     assert await sweep_all(shop) == 1

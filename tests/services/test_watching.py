@@ -112,7 +112,7 @@ async def test_what_one_chain_clears_another_has_still_to_do(shop: Shop) -> None
     def write(connection: sa.Connection) -> list[int]:
         for chain in ("world", "other", "world"):
             invoices.mark_due_reassess(connection, [order, order], chain)
-        invoices.clear_due_reassess(connection, order, "world")
+        invoices.clear_due_reassess(connection, [order], "world")
         return invoices.list_due_reassess(connection, "other", 10)
 
     assert await shop.store.write(write) == [order]
@@ -296,12 +296,12 @@ async def test_a_crash_between_facts_and_meaning_is_made_good(
 ) -> None:
     invoice = await _confirming(shop)
 
-    def crash(*_: Any) -> bool:
+    def crash(*_: Any) -> set[int]:
         raise CrashError
 
     shop.chain.mine(2)
     with monkeypatch.context() as patch:
-        patch.setattr(watching, "reassess", crash)
+        patch.setattr(watching, "reassess_all", crash)
         for _ in range(2):
             with pytest.raises(CrashError):
                 await shop.look()

@@ -1,12 +1,16 @@
 """A chain in memory that does whatever a test asks of it: the other end of the watcher's port.
 
 It is no mock of the watcher's calls but a small chain: blocks are linked by hash, a transaction is
-in the mempool, in a block, or nowhere, and a reorg replaces blocks.
+in the mempool, in a block, or nowhere, and a reorg replaces blocks. It has one of the three shapes
+in which chains come, and its node can err, lie behind, stay on a branch that was left, or say
+nothing.
 """
 
 import hashlib
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+import random
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import InvalidError, NodeError, Problem
@@ -30,6 +34,17 @@ COIN = Method(
     step_atomic=1,
     least_atomic=1_000,
 )
+# Tokens of one account have many more digits than a float can hold.
+TOKEN = Method(
+    id="TOKEN-WORLD",
+    symbol="TOKEN",
+    name="World token",
+    chain="world",
+    decimals=18,
+    step_atomic=10**12,
+    least_atomic=10**12,
+)
+OTHER_TOKEN = replace(TOKEN, id="OTHER-WORLD", symbol="OTHER", name="Another token")
 BLOCK_MS = 60_000
 # So many unused addresses in a row end the look for those that a wallet has used.
 LOOK_AHEAD = 20
@@ -38,6 +53,18 @@ TWO_BLOCKS = Confirmations(2)
 
 def _hash(*parts: object) -> str:
     return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
+
+
+class Shape(StrEnum):
+    """How a chain moves money.
+
+    On accounts a transaction's logs tell what it moved, its account and nonce are what it uses up,
+    it may fail in its block, in one branch and not in another, and nobody can list the mempool.
+    """
+
+    OUTPUTS = "outputs"
+    LOGS = "logs"
+    TAGS = "tags"
 
 
 @dataclass
@@ -52,6 +79,7 @@ class WorldChain:
     is_away: bool = False
     is_synced: bool = True
     node_up_s: int = 100_000
+    shape: Shape = Shape.OUTPUTS
     # A node that lies behind shows the chain as it was so many blocks ago.
     lag: int = 0
     blocks: list[Block] = field(default_factory=list)
@@ -59,10 +87,25 @@ class WorldChain:
     now: int = 1_767_700_000_123
     # What the settings say the first block is, where that is not what the node has.
     configured_genesis: str | None = None
+    # What a node shows that stays on a branch which the others have left.
+    stale: list[Block] = field(default_factory=list)
+    # So many answers of a hundred come from the stale node, are empty, or do not come.
+    stale_percent: int = 0
+    empty_percent: int = 0
+    silent_percent: int = 0
+    chance: random.Random = field(default_factory=lambda: random.Random(0))
+    # Of a hundred transactions on accounts so many fail in their block.
+    fail_percent: int = 0
+    # What happens in the world while the watcher waits for an answer.
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+    # All that there ever was: transactions by txid, and each block's parent.
+    made: dict[str, Transaction] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
     _made: int = 0
 
     def __post_init__(self) -> None:
         self.blocks.append(Block(0, _hash("genesis"), "", self.now, ()))
+        self.parents[self.blocks[0].hash] = ""
 
     # --- what the world does ---
 
@@ -78,15 +121,32 @@ class WorldChain:
         """Broadcast a payment; `spends` makes it a rival of another one."""
         return self.broadcast((address, amount_atomic), spends=spends)
 
-    def broadcast(self, *outputs: tuple[str, int], spends: tuple[str, ...] = ()) -> Transaction:
+    def broadcast(
+        self,
+        *outputs: tuple[str, int],
+        spends: tuple[str, ...] = (),
+        method: str | None = None,
+        tags: tuple[str | None, ...] = (),
+    ) -> Transaction:
         """Broadcast a transaction; rivals for an outpoint leave the mempool."""
         self._made += 1
         txid = _hash("tx", self._made)
+        # Between the logs that pay us lie those of others.
+        spread = 3 if self.shape is Shape.LOGS else 1
         transfers = tuple(
-            Transfer(index, self.parse_address(address).key, COIN.id, amount)
-            for index, (address, amount) in enumerate(outputs)
+            Transfer(
+                place * spread,
+                self.parse_address(address).key,
+                method or self.methods[0].id,
+                amount,
+                tags[place] if tags else None,
+            )
+            for place, (address, amount) in enumerate(outputs)
         )
-        transaction = Transaction(txid, transfers, spends or (f"{_hash('in', txid)}:0",))
+        payer = _hash("in", txid)
+        senders = () if self.shape is Shape.OUTPUTS else (payer.encode(),)
+        transaction = Transaction(txid, transfers, spends or (f"{payer}:0",), senders)
+        self.made[txid] = transaction
         self.receive(transaction)
         return transaction
 
@@ -110,23 +170,32 @@ class WorldChain:
     def _add(self, transactions: tuple[Transaction, ...]) -> None:
         self._made += 1
         parent = self.blocks[-1]
-        self.blocks.append(
-            Block(
-                parent.height + 1,
-                _hash("block", parent.hash, self._made),
-                parent.hash,
-                self.now,
-                transactions,
-            )
+        block = Block(
+            parent.height + 1,
+            _hash("block", parent.hash, self._made),
+            parent.hash,
+            self.now,
+            tuple(map(self._executed, transactions)),
         )
+        self.blocks.append(block)
+        self.parents[block.hash] = parent.hash
+
+    def _executed(self, transaction: Transaction) -> Transaction:
+        """Return what a transaction does in a block: all of it or, if it fails, nothing."""
+        if self.fail_percent and self.chance.randrange(100) < self.fail_percent:
+            return replace(transaction, transfers=())
+        return transaction
 
     def reorg(self, depth: int, *, keep: bool, extra: int = 1) -> None:
         """Replace the last `depth` blocks by `depth + extra` others.
 
         What was in them is in the new branch again (`keep`), or back in the mempool.
         """
+        self.stale = self.blocks
         removed, self.blocks = self.blocks[-depth:], self.blocks[:-depth]
-        transactions = tuple(t for block in removed for t in block.transactions)
+        transactions = tuple(
+            self.made.get(t.txid, t) for block in removed for t in block.transactions
+        )
         if keep:
             self._add(transactions)
         else:
@@ -142,9 +211,28 @@ class WorldChain:
 
     # --- the port ---
 
-    def _seen(self) -> list[Block]:
-        if self.is_away:
+    def heal(self) -> None:
+        """Let the node be well, and one."""
+        self.is_away, self.is_synced, self.lag, self.node_up_s = False, True, 0, 100_000
+        self.stale, self.meanwhile = [], None
+        self.stale_percent = self.empty_percent = self.silent_percent = 0
+
+    @property
+    def is_honest(self) -> bool:
+        """Whether the node shows the best chain or the beginning of it, if it shows anything."""
+        is_one = not self.stale_percent and not self.empty_percent and not self.silent_percent
+        return is_one and self.meanwhile is None
+
+    def _draw(self, percent: int) -> bool:
+        return percent > 0 and self.chance.randrange(100) < percent
+
+    async def _seen(self) -> list[Block]:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        if self.is_away or self._draw(self.silent_percent):
             raise NodeError("The node does not answer.")
+        if self.stale and self._draw(self.stale_percent):
+            return self.stale
         return self.blocks[: len(self.blocks) - self.lag]
 
     def parse_address(self, text: str) -> Destination:
@@ -166,23 +254,34 @@ class WorldChain:
         return f"https://explorer.example/{txid}"
 
     async def head(self) -> Head:
-        tip = self._seen()[-1]
+        tip = (await self._seen())[-1]
         return Head(tip.height, tip.hash, tip.mined_at, self.is_synced, self.node_up_s)
 
     async def block_hash(self, height: int) -> str | None:
-        blocks = self._seen()
+        blocks = await self._seen()
+        if self._draw(self.empty_percent):
+            return None
         return blocks[height].hash if height < len(blocks) else None
 
     async def block(self, block_hash: str) -> Block | None:
-        return next((block for block in self._seen() if block.hash == block_hash), None)
+        blocks = await self._seen()
+        if self._draw(self.empty_percent):
+            return None
+        # From the tip down: it is a new block that is asked for.
+        return next((block for block in reversed(blocks) if block.hash == block_hash), None)
 
     async def mempool(self, known: Collection[str], pending: Collection[str]) -> Mempool:
-        self._seen()
+        await self._seen()
+        if self._draw(self.empty_percent):
+            return Mempool(frozenset(), (), is_complete=True)
+        if self.shape is Shape.LOGS:
+            return Mempool(frozenset(self.pool.keys() & pending), (), is_complete=True)
         fresh = tuple(t for txid, t in self.pool.items() if txid not in known)
         return Mempool(frozenset(self.pool), fresh, is_complete=True)
 
     async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
-        paid = {t.destination for b in self._seen() for tx in b.transactions for t in tx.transfers}
+        seen = await self._seen()
+        paid = {t.destination for b in seen for tx in b.transactions for t in tx.transfers}
         told(100)
         index = next_index = start
         while index < next_index + LOOK_AHEAD:

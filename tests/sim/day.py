@@ -32,7 +32,7 @@ from counterfoil.services.invoices import Draft, create
 from counterfoil.services.quotes import choose
 from tests.conftest import FakeClock, FakeEntropy
 from tests.sim.chain import COIN, WorldChain
-from tests.sim.world import empty_database, share_compiled_statements
+from tests.sim.server import empty_database, share_compiled_statements
 
 SECOND = 1_000
 MINUTE = 60_000

@@ -1,16 +1,19 @@
 """Faults that payment servers really have, to be planted: a world that finds none is no proof."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import sqlalchemy as sa
 
+from counterfoil.core import invoice as core_invoice
 from counterfoil.core import matching
 from counterfoil.core.events import EventID
+from counterfoil.core.payment import Payment
 from counterfoil.core.ports import Block
-from counterfoil.db import deliveries, loops, outbox, payments
-from counterfoil.db.schema import chain_transaction, delivery, payment, transfer
+from counterfoil.db import deliveries, invoices, loops, outbox, payments, quotes
+from counterfoil.db.schema import chain_transaction, delivery, invoice, payment, quote, transfer
 from counterfoil.services import observations, watching
 
 
@@ -43,15 +46,18 @@ def cursor_moved_before_commit() -> Iterator[None]:
 @contextmanager
 def matched_by_txid() -> Iterator[None]:
     """A transaction is credited once, however many invoices its outputs pay."""
-    original = payments.insert_transfer
+    original = payments.insert_transfers
 
-    def insert_first(connection: Any, transaction_id: int, seen: Any, destination_id: int) -> Any:
-        known = sa.select(transfer.c.id).where(transfer.c.transaction_id == transaction_id)
-        if connection.execute(known).first() is not None:
-            return None
-        return original(connection, transaction_id, seen, destination_id)
+    def insert_first(connection: Any, seen: Iterable[tuple[int, Any, int]]) -> Any:
+        first: dict[int, tuple[int, Any, int]] = {}
+        for each in seen:
+            first.setdefault(each[0], each)
+        known = sa.select(transfer.c.transaction_id).where(transfer.c.transaction_id.in_(first))
+        for transaction_id in connection.execute(known).scalars():
+            first.pop(transaction_id, None)
+        return original(connection, first.values()) if first else {}
 
-    with _replaced(payments, "insert_transfer", insert_first):
+    with _replaced(payments, "insert_transfers", insert_first):
         yield
 
 
@@ -59,11 +65,11 @@ def matched_by_txid() -> Iterator[None]:
 def event_written_after_commit() -> Iterator[None]:
     """The status is committed, and the event of it in a transaction that may never come."""
     waiting: list[tuple[Any, ...]] = []
-    original_append, original_drain = outbox.append, watching.Watch.drain
+    original_append, original_drain = outbox.append_all, watching.Watch.drain
 
-    def keep(*arguments: Any) -> outbox.Place:
-        waiting.append(arguments[1:])
-        return outbox.Place(EventID(0, 0), 0)
+    def keep(_: Any, *arguments: Any) -> list[outbox.Place]:
+        waiting.append(arguments)
+        return [outbox.Place(EventID(0, 0), 0) for _ in arguments[0]]
 
     async def drain(watch: watching.Watch, now: int) -> None:
         waiting.clear()
@@ -73,7 +79,7 @@ def event_written_after_commit() -> Iterator[None]:
         waiting.clear()
 
     with (
-        _replaced(outbox, "append", keep),
+        _replaced(outbox, "append_all", keep),
         _replaced(watching.Watch, "drain", drain),
     ):
         yield
@@ -151,3 +157,102 @@ def lowest_tag_reused_at_expiry() -> Iterator[None]:
 
     with _replaced(matching, "pick_amount", lowest), _replaced(matching, "QUARANTINE_MS", 0):
         yield
+
+
+@contextmanager
+def expiry_without_looking() -> Iterator[None]:
+    """An invoice expires when its time is over, whether anybody could see its chain or not."""
+
+    def is_over(facts: core_invoice.Facts, now: int) -> bool:
+        return facts.due_at is not None and now >= facts.due_at
+
+    def list_due(connection: sa.Connection, now: int, after: int, limit: int) -> list[int]:
+        due = sa.select(invoice.c.id).where(
+            invoice.c.status == core_invoice.Status.UNPAID.value,
+            invoice.c.due_at <= now,
+            invoice.c.id > after,
+        )
+        return list(connection.execute(due.order_by(invoice.c.id).limit(limit)).scalars())
+
+    with _replaced(core_invoice, "_is_over", is_over), _replaced(invoices, "list_due", list_due):
+        yield
+
+
+@contextmanager
+def float_in_an_amount() -> Iterator[None]:
+    """What a payment is worth is reckoned in binary fractions."""
+
+    def worth(paid: Payment) -> Fraction:
+        return Fraction(float(paid.quoted_fiat) * paid.received_atomic / paid.quoted_atomic)
+
+    with _replaced(Payment, "quoted_value", property(worth)):
+        yield
+
+
+@contextmanager
+def lease_without_fencing() -> Iterator[None]:
+    """Whoever once had the lease writes, however long they have slept."""
+    with _replaced(loops, "holds_lease", lambda *_: True):
+        yield
+
+
+@contextmanager
+def late_payment_ignored() -> Iterator[None]:
+    """Nobody looks any more at what comes to the address of an invoice that has ended."""
+    original = quotes.match_destinations
+
+    def match_open(connection: sa.Connection, keys: Collection[bytes]) -> Any:
+        ended = (core_invoice.Status.EXPIRED.value, core_invoice.Status.CANCELLED.value)
+        statement = (
+            sa.select(quote.c.destination_id)
+            .join(invoice, invoice.c.id == quote.c.invoice_id)
+            .where(invoice.c.status.not_in(ended))
+        )
+        still_open = set(connection.execute(statement).scalars())
+        found = original(connection, keys)
+        return {key: owner for key, owner in found.items() if owner.id in still_open}
+
+    with _replaced(quotes, "match_destinations", match_open):
+        yield
+
+
+@contextmanager
+def walk_back_told_first() -> Iterator[None]:
+    """The blocks that were left are taken back and told of, and only then the others are read."""
+
+    async def go_back(watch: watching.Watch, cursor: loops.Cursor, now: int) -> bool:
+        ancestor = await watch._common_ancestor(cursor)
+        if ancestor is None:
+            return False
+        name = watch.chain.name
+
+        def cut(connection: sa.Connection) -> None:
+            touched = payments.unconfirm_above(connection, name, ancestor.height)
+            loops.cut_headers(connection, name, ancestor.height)
+            due = payments.list_invoices_of(connection, touched)
+            invoices.mark_due_reassess(connection, sorted(due), name)
+
+        await watch._write(cut)
+        return True
+
+    with _replaced(watching.Watch, "_go_back", go_back):
+        yield
+
+
+@contextmanager
+def reassess_without_row_lock(*engines: sa.Engine) -> Iterator[None]:
+    """An invoice is read, reckoned and written, and nobody else is kept from doing the same."""
+
+    def unlocked(*arguments: Any) -> tuple[str, Any]:
+        _, _, statement, parameters, _, _ = arguments
+        if "FROM invoice" in statement:
+            statement = statement.replace(" FOR NO KEY UPDATE", "")
+        return statement, parameters
+
+    for engine in engines:
+        sa.event.listen(engine, "before_cursor_execute", unlocked, retval=True)
+    try:
+        yield
+    finally:
+        for engine in engines:
+            sa.event.remove(engine, "before_cursor_execute", unlocked)

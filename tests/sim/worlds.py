@@ -1,7 +1,7 @@
 """Running a range of worlds as a test."""
 
 from tests.sim.__main__ import run
-from tests.sim.world import Tally
+from tests.sim.tally import Tally
 
 
 def check_worlds(first: int, count: int) -> None:
@@ -17,3 +17,4 @@ def check_worlds(first: int, count: int) -> None:
     assert total.payments > 0
     assert total.reorgs > 0
     assert total.crashes > 0
+    assert total.power_cuts > 0

@@ -18,6 +18,7 @@ import uvicorn
 from counterfoil.chains.litecoin import MAINNET
 from counterfoil.core.ports import Mode
 from counterfoil.db.sqlite import Sqlite
+from counterfoil.web.direct import DirectHttp
 from tests.chains.core_answers import tip
 from tests.chains.rpc_server import RpcServer
 from tests.conftest import FakeClock
@@ -55,7 +56,9 @@ async def main(path: Path) -> None:
     url = node.url("user:password@")
     world = await open_world(store, RealClock(), node=url, failures_per_minute=1_000_000)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(world.app, lifespan="off", log_level="error", access_log=False)
+    config = uvicorn.Config(
+        world.app, http=DirectHttp, lifespan="off", log_level="error", access_log=False
+    )
     watcher = asyncio.create_task(watch(world))
     told = {"port": listener.getsockname()[1]} | {str(mode): world.key(mode=mode) for mode in Mode}
     print(json.dumps(told), flush=True)

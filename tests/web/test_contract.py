@@ -242,13 +242,3 @@ async def test_a_head_is_a_get_without_its_body(small_world: World) -> None:
         assert head.status_code == 200
         assert head.content == b""
         assert head.headers["Content-Length"] == full.headers["Content-Length"]
-
-
-async def test_an_answer_is_what_the_service_describes(small_world: World) -> None:
-    """A key that the service gains must be declared in the view, or it would be lost in silence."""
-    from counterfoil.services import invoices  # noqa: PLC0415  # for this look alone
-
-    found = await small_world.post()
-    principal = await small_world.deps.keyring.authenticate(small_world.key(), 0)
-    stored = await invoices.get(small_world.context, principal, found.json()["invoice"]["id"])
-    assert list(invoices.describe(small_world.context, stored)) == SEVENTEEN + FURTHER

@@ -68,6 +68,10 @@ class Switch:
         self._check()
         return await self._store.insert_invoice(row)
 
+    async def find_key(self, digest: str) -> Any:
+        self._check()
+        return await self._store.find_key(digest)
+
     async def find_invoice(self, *arguments: Any) -> Any:
         self._check()
         return await self._store.find_invoice(*arguments)

@@ -114,20 +114,20 @@ async def test_a_burst_arrives_and_each_invoice_keeps_its_order(
     assert len(set(heard(receiver))) == 20, "nothing was sent twice"
 
 
-async def test_a_slow_endpoint_takes_four_places_and_no_more(
+async def test_a_slow_endpoint_takes_its_places_and_no_more(
     shop: Shop, channel: WebhookChannel, receiver: Receiver
 ) -> None:
     async with Receiver(hang) as slow:
         await listen(shop, slow, EventType.DETECTED)
         await listen(shop, receiver, EventType.CONFIRMED)
         for kind in (EventType.DETECTED, EventType.CONFIRMED):
-            for _ in range(8):
+            for _ in range(20):
                 await shop.tell(await shop.order(), kind)
         async with running(shop, a_courier(shop, channel)):
-            await receiver.wait_for(8)
-            await slow.wait_for(4)
+            await receiver.wait_for(20)
+            await slow.wait_for(16)
             await asyncio.sleep(0.1)
-            assert len(slow.requests) == 4
+            assert len(slow.requests) == 16
 
 
 async def test_a_courier_that_is_killed_is_followed_by_another(

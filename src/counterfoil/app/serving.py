@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -32,6 +33,9 @@ _BACKLOG = 2_048
 # New objects until a young, a middle, an old collection: a busy server makes 10,000 in a tenth of
 # a second, and nearly all of them end without the collector.
 _COLLECT_AFTER = (10_000, 10, 10)
+# How long a thread may keep Python's lock while another one wants it. A commit on SQLite wants it
+# for microseconds, a few times, and whoever waits for that commit waits for the event loop, too.
+_SWITCH_AFTER_S = 0.0005
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -175,9 +179,15 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
         async with opened(settings) as here:
             stopped = stop_signal()
             async with running(here, listener):
-                _spare_the_collector()
+                _tune_python()
                 say(f"Serving on {base_url(settings)}" if listener else "Working, without the web.")
                 await stopped.wait()
+
+
+def _tune_python() -> None:
+    """Set what is Python's, and not ours, to what suits a server with one busy thread."""
+    _spare_the_collector()
+    sys.setswitchinterval(_SWITCH_AFTER_S)
 
 
 def _spare_the_collector() -> None:

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from counterfoil.app.parts import Installation
 from counterfoil.web.checkout import CheckoutPage, checkout_routes
+from counterfoil.web.direct import DirectHttp
 from counterfoil.web.endpoints import Answer, Deps
 from counterfoil.web.live import Live
 from counterfoil.web.pages import HTML_HEADERS, Assets
@@ -48,7 +50,7 @@ async def answering(here: Installation, listener: socket.socket) -> AsyncIterato
         checkout_routes(here.context, here.clock, page, live, assets),
         error_page=error_page,
     )
-    async with http_server(site, listener, here.settings.trusted_proxies):
+    async with http_server(site, listener, here.settings.trusted_proxies, DirectHttp):
         try:
             yield live
         finally:
@@ -58,17 +60,22 @@ async def answering(here: Installation, listener: socket.socket) -> AsyncIterato
 
 @asynccontextmanager
 async def http_server(
-    app: ASGIApp, listener: socket.socket, trusted_proxies: Sequence[str] = ()
+    app: ASGIApp,
+    listener: socket.socket,
+    trusted_proxies: Sequence[str] = (),
+    protocol: type[asyncio.Protocol] = HttpToolsProtocol,
 ) -> AsyncIterator[None]:
     """Serve an app until the block is left; then nothing more is accepted."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
+        # Without it nothing looks for a proxy's headers in every request.
+        proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
         timeout_graceful_shutdown=_GRACE_S,
     )

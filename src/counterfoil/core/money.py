@@ -7,7 +7,7 @@ by a rounding.
 import re
 from decimal import Context, Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 
 from counterfoil.core.currencies import MINOR_DIGITS
 from counterfoil.core.errors import InvalidError, Problem
@@ -34,6 +34,8 @@ def parse_currency(text: str, field: str = "fiat_currency") -> str:
     return code
 
 
+# Shops have prices, and most of them a few.
+@lru_cache(maxsize=1_024)
 def parse_fiat(token: str, currency: str, field: str = "amount") -> Decimal:
     """Return the positive amount that a JSON number or decimal string spells.
 

@@ -399,10 +399,16 @@ class Store(Protocol):
 
     async def find_invoice(
         self, invoice_id: int, merchant_id: int, mode: Mode
-    ) -> Mapping[str, Any] | None:
-        """Return the row of an invoice at the speed of the driver.
+    ) -> Sequence[Any] | None:
+        """Return the row of an invoice, its columns in their order, at the speed of the driver.
 
         An unknown id is None, and so is one of another merchant or mode.
+        """
+
+    async def find_key(self, digest: str) -> Sequence[Any] | None:
+        """Return the row of the API key with this digest, None where none in use has it.
+
+        SQLite reads it at the speed of the driver.
         """
 
     def listen(self, topic: str) -> Bell:

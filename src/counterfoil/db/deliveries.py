@@ -1,6 +1,6 @@
 """Deliveries: an event on its way to one channel, from its claim to what came of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,23 @@ def _afresh(now: int) -> dict[str, Any]:
     }
 
 
+# What may be sent now, but for the order within an invoice.
+_IS_DUE = (
+    delivery.c.state == DUE,
+    delivery.c.next_at <= sa.bindparam("now"),
+    sa.or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= sa.bindparam("leases_at")),
+    channel.c.paused_at.is_(None),
+)
+_WAITING_CHANNELS = (
+    sa.select(delivery.c.channel_id)
+    .join(channel, channel.c.id == delivery.c.channel_id)
+    .where(*_IS_DUE, delivery.c.channel_id.not_in(sa.bindparam("busy", expanding=True)))
+    .group_by(delivery.c.channel_id)
+    .order_by(sa.func.min(delivery.c.next_at), delivery.c.channel_id)
+    .limit(sa.bindparam("count"))
+)
+
+
 def list_waiting_channels(
     connection: sa.Connection, now: int, leases_at: int, busy: Collection[int], limit: int
 ) -> list[int]:
@@ -57,25 +74,43 @@ def list_waiting_channels(
 
     Channels in `busy` have as many deliveries on their way as they may and are passed over.
     """
-    statement = (
-        sa.select(delivery.c.channel_id)
-        .join(channel, channel.c.id == delivery.c.channel_id)
-        .where(*_is_due(now, leases_at), delivery.c.channel_id.not_in(busy))
-        .group_by(delivery.c.channel_id)
-        .order_by(sa.func.min(delivery.c.next_at), delivery.c.channel_id)
-        .limit(limit)
-    )
-    return list(connection.execute(statement).scalars())
+    asked = {"now": now, "leases_at": leases_at, "busy": list(busy), "count": limit}
+    return list(connection.execute(_WAITING_CHANNELS, asked).scalars())
 
 
-def _is_due(now: int, leases_at: int) -> tuple[sa.ColumnElement[bool], ...]:
-    """Return the conditions of what may be sent now, but for the order within an invoice."""
-    return (
-        delivery.c.state == DUE,
-        delivery.c.next_at <= now,
-        sa.or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= leases_at),
-        channel.c.paused_at.is_(None),
+_EARLIER = delivery.alias("earlier")
+_IS_FIRST = ~sa.exists().where(
+    _EARLIER.c.channel_id == delivery.c.channel_id,
+    _EARLIER.c.invoice_id == delivery.c.invoice_id,
+    _EARLIER.c.state == DUE,
+    _EARLIER.c.id < delivery.c.id,
+)
+_DUE_OF_CHANNEL = (
+    sa.select(
+        delivery,
+        event.c.at,
+        event.c.number,
+        event.c.body,
+        channel.c.kind,
+        channel.c.target,
+        channel.c.secret,
     )
+    .join(event, event.c.id == delivery.c.event_id)
+    .join(channel, channel.c.id == delivery.c.channel_id)
+    .where(delivery.c.channel_id == sa.bindparam("channel"), *_IS_DUE, _IS_FIRST)
+    .order_by(delivery.c.next_at, delivery.c.id)
+    .limit(sa.bindparam("count"))
+    .with_for_update(skip_locked=True, of=delivery)
+)
+_CLAIM = (
+    sa.update(delivery)
+    .where(delivery.c.id.in_(sa.bindparam("delivery_ids", expanding=True)))
+    .values(
+        lease_until=sa.bindparam("until"),
+        claim=delivery.c.claim + 1,
+        first_at=sa.func.coalesce(delivery.c.first_at, sa.bindparam("begun_at")),
+    )
+)
 
 
 def claim_due(
@@ -87,88 +122,84 @@ def claim_due(
     same channel that is not finished. `now` is the clock that retries are planned by, `leases_at`
     the one that all processes share.
     """
-    earlier = delivery.alias("earlier")
-    is_first = ~sa.exists().where(
-        earlier.c.channel_id == delivery.c.channel_id,
-        earlier.c.invoice_id == delivery.c.invoice_id,
-        earlier.c.state == DUE,
-        earlier.c.id < delivery.c.id,
-    )
-    statement = (
-        sa.select(
-            delivery,
-            event.c.at,
-            event.c.number,
-            event.c.body,
-            channel.c.kind,
-            channel.c.target,
-            channel.c.secret,
+    asked = {"channel": channel_id, "now": now, "leases_at": leases_at, "count": limit}
+    claimed = [
+        Delivery(
+            id=row["id"],
+            claim=row["claim"] + 1,
+            channel_id=row["channel_id"],
+            attempts=row["attempts"],
+            first_at=row["first_at"],
+            event_id=events.EventID(row["at"], row["number"]),
+            body=bytes(row["body"]),
+            kind=row["kind"],
+            target=row["target"],
+            secret=row["secret"],
         )
-        .join(event, event.c.id == delivery.c.event_id)
-        .join(channel, channel.c.id == delivery.c.channel_id)
-        .where(delivery.c.channel_id == channel_id, *_is_due(now, leases_at), is_first)
-        .order_by(delivery.c.next_at, delivery.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=delivery)
-    )
-    claimed = []
-    for row in connection.execute(statement).mappings().all():
-        connection.execute(
-            sa.update(delivery)
-            .where(delivery.c.id == row["id"])
-            .values(
-                lease_until=leases_at + LEASE_MS,
-                claim=row["claim"] + 1,
-                first_at=row["first_at"] if row["first_at"] is not None else now,
-            )
-        )
-        claimed.append(
-            Delivery(
-                id=row["id"],
-                claim=row["claim"] + 1,
-                channel_id=row["channel_id"],
-                attempts=row["attempts"],
-                first_at=row["first_at"],
-                event_id=events.EventID(row["at"], row["number"]),
-                body=bytes(row["body"]),
-                kind=row["kind"],
-                target=row["target"],
-                secret=row["secret"],
-            )
-        )
+        for row in connection.execute(_DUE_OF_CHANNEL, asked).mappings()
+    ]
+    if claimed:
+        ids = [each.id for each in claimed]
+        until = {"until": leases_at + LEASE_MS, "begun_at": now}
+        connection.execute(_CLAIM, {"delivery_ids": ids, **until})
     return claimed
 
 
-def record_attempt(
-    connection: sa.Connection,
-    claimed: Delivery,
-    made: Attempt,
-    *,
-    state: str,
-    next_at: int,
-    now: int,
-) -> bool:
-    """Record an attempt and what follows; False if the lease ran out and another has it now.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a claimed delivery: the attempt, the state that follows, and when it is due."""
 
-    The attempt is listed in any case: it did happen.
+    claimed: Delivery
+    made: Attempt
+    state: str
+    next_at: int
+
+
+_CLAIMS = (
+    sa.select(delivery.c.id, delivery.c.claim)
+    .where(delivery.c.id.in_(sa.bindparam("delivery_ids", expanding=True)))
+    .order_by(delivery.c.id)
+    .with_for_update(key_share=True)
+)
+_ATTEMPT = sa.insert(attempt)
+_RECORD = (
+    sa.update(delivery).where(delivery.c.id == sa.bindparam("delivery_id")).values(lease_until=None)
+)
+
+
+def record_attempts(connection: sa.Connection, outcomes: Sequence[Outcome], now: int) -> set[int]:
+    """Record attempts and what follows; return the deliveries whose lease had not run out.
+
+    Of the others somebody else has the claim now. Their attempts are listed too: they did happen.
     """
-    connection.execute(
-        sa.insert(attempt).values(
-            delivery_id=claimed.id,
-            at=now,
-            answer=made.answer.value,
-            status=made.status,
-            duration_ms=made.duration_ms,
-            excerpt=made.excerpt,
-            error=made.error,
-        )
-    )
-    changed = connection.execute(
-        sa.update(delivery)
-        .where(delivery.c.id == claimed.id, delivery.c.claim == claimed.claim)
-        .values(state=state, attempts=claimed.attempts + 1, next_at=next_at, lease_until=None)
-    )
-    return changed.rowcount == 1
+    listed = [
+        {
+            "delivery_id": each.claimed.id,
+            "at": now,
+            "answer": each.made.answer.value,
+            "status": each.made.status,
+            "duration_ms": each.made.duration_ms,
+            "excerpt": each.made.excerpt,
+            "error": each.made.error,
+        }
+        for each in outcomes
+    ]
+    connection.execute(_ATTEMPT, listed)
+    ids = {"delivery_ids": [each.claimed.id for each in outcomes]}
+    claims = {row.id: row.claim for row in connection.execute(_CLAIMS, ids)}
+    ours = [each for each in outcomes if claims.get(each.claimed.id) == each.claimed.claim]
+    if ours:
+        rows = [
+            {
+                "delivery_id": each.claimed.id,
+                "state": each.state,
+                "attempts": each.claimed.attempts + 1,
+                "next_at": each.next_at,
+            }
+            for each in ours
+        ]
+        connection.execute(_RECORD, rows)
+    return {each.claimed.id for each in ours}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The inbox: transfers that pay no quote. What is credited by hand leaves it, and may come back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -47,43 +47,59 @@ class Item:
     gone_at: int | None
 
 
-def insert(
-    connection: sa.Connection,
-    merchant_id: int,
-    mode: Mode,
-    transfer_id: int,
-    reason: Reason,
-    rates: Mapping[str, Decimal],
-    now: int,
-) -> int:
-    """Keep a transfer that pays no quote where the merchant finds it, and return its id there."""
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """A transfer that pays no quote; `rates` is as in `Item`."""
+
+    merchant_id: int
+    mode: Mode
+    transfer_id: int
+    reason: Reason
+    rates: Mapping[str, Decimal]
+
+
+_SET_RATES = (
+    sa.update(transfer)
+    .where(transfer.c.id == sa.bindparam("transfer"))
+    .values(rates=sa.bindparam("known_rates"))
+)
+_INSERT = sa.insert(inbox).returning(inbox.c.id, inbox.c.transfer_id)
+
+
+def insert_all(connection: sa.Connection, new: Sequence[NewItem], now: int) -> dict[int, int]:
+    """Keep transfers where their merchants find them; return their ids there, by transfer."""
+    rates = [
+        {"transfer": each.transfer_id, "known_rates": _rates_text(each.rates)}
+        for each in new
+        if each.rates
+    ]
     if rates:
-        texts = {currency: str(rate) for currency, rate in sorted(rates.items())}
-        connection.execute(
-            sa.update(transfer)
-            .where(transfer.c.id == transfer_id)
-            .values(rates=json.dumps(_rates(connection, transfer_id) | texts))
-        )
-    statement = (
-        sa.insert(inbox)
-        .values(
-            merchant_id=merchant_id,
-            mode=mode.value,
-            transfer_id=transfer_id,
-            reason=reason.value,
-            created_at=now,
-        )
-        .returning(inbox.c.id)
-    )
-    new_id: int = connection.execute(statement).scalar_one()
-    return new_id
+        connection.execute(_SET_RATES, rates)
+    rows = [
+        {
+            "merchant_id": each.merchant_id,
+            "mode": each.mode.value,
+            "transfer_id": each.transfer_id,
+            "reason": each.reason.value,
+            "created_at": now,
+        }
+        for each in new
+    ]
+    return {row.transfer_id: row.id for row in connection.execute(_INSERT, rows)}
 
 
-def _rates(connection: sa.Connection, transfer_id: int) -> dict[str, str]:
+def get_rates(connection: sa.Connection, transfer_id: int) -> dict[str, Decimal]:
     """Return what a coin cost when a transfer came, as far as that was written down."""
     statement = sa.select(transfer.c.rates).where(transfer.c.id == transfer_id)
-    known: dict[str, str] = json.loads(connection.execute(statement).scalar_one() or "{}")
-    return known
+    return _rates(connection.execute(statement).scalar_one())
+
+
+def _rates_text(rates: Mapping[str, Decimal]) -> str:
+    return json.dumps({currency: str(rate) for currency, rate in sorted(rates.items())})
+
+
+def _rates(text: str | None) -> dict[str, Decimal]:
+    return {currency: Decimal(rate) for currency, rate in json.loads(text or "{}").items()}
 
 
 def list_page(
@@ -161,7 +177,6 @@ def _items(merchant_id: int, mode: Mode) -> sa.Select[Any]:
 
 
 def _item(row: sa.RowMapping) -> Item:
-    rates = json.loads(row["rates"] or "{}")
     return Item(
         id=row["id"],
         transfer_id=row["transfer_id"],
@@ -177,7 +192,7 @@ def _item(row: sa.RowMapping) -> Item:
         destination_id=row["destination_id"],
         address=row["address"],
         kind=Kind(row["kind"]),
-        rates={currency: Decimal(rate) for currency, rate in rates.items()},
+        rates=_rates(row["rates"]),
         first_seen_at=row["first_seen_at"],
         block_height=row["block_height"],
         gone_at=row["gone_at"],

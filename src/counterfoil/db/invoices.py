@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from counterfoil.core.invoice import Condition, Notice, Standing, Status
 from counterfoil.core.ports import Mode
 from counterfoil.db.schema import chain, due_reassess, idempotency, invoice, quote
-from counterfoil.db.sql import upsert
+from counterfoil.db.sql import insert_new, upsert
 
-# The columns that creation fills, with their PostgreSQL array types, in the order of the row.
+# The columns that creation fills, with their PostgreSQL types, in the order of the row.
 _CREATED = {
     "merchant_id": "bigint",
     "mode": "text",
@@ -46,11 +47,16 @@ _CREATED = {
     "redirect_url": "text",
 }
 INSERT_COLUMNS = tuple(_CREATED)
-INVOICE_ARRAYS = tuple(f"{kind}[]" for kind in _CREATED.values())
+INSERT_RECORD = ", ".join(f"{column} {kind}" for column, kind in _CREATED.items())
 
 
 # All columns, in the order in which `find_statement` returns them.
 COLUMNS = tuple(column.name for column in invoice.c)
+_MODE, _AMOUNT, _TOLERANCE, _STATUS, _REV, _COINS, _METADATA = (
+    COLUMNS.index(name)
+    for name in ("mode", "fiat_amount", "tolerance", "status", "rev", "coins", "metadata")
+)
+_MODES = {mode.value: mode for mode in Mode}
 
 
 def insert_statement(mark: str, count: int) -> str:
@@ -68,15 +74,17 @@ def find_statement(invoice_id: str, merchant_id: str, mode: str) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Invoice:
-    """An invoice as it is stored."""
+class Invoice(Struct, frozen=True):
+    """An invoice as it is stored: its fields are the columns, in their order.
+
+    A struct, for one is made for every request that reads.
+    """
 
     id: int
     merchant_id: int
     mode: Mode
     share_token: str
-    type: str
+    type: Literal["api", "manual"]
     created_at: int
     updated_at: int
     amount: Decimal
@@ -141,53 +149,31 @@ def insert(connection: sa.Connection, row: Mapping[str, Any]) -> int:
     return invoice_id
 
 
-def from_row(row: Mapping[str, Any] | sa.RowMapping) -> Invoice:
-    """Return a row as a value."""
-    return Invoice(
-        id=row["id"],
-        merchant_id=row["merchant_id"],
-        mode=Mode(row["mode"]),
-        share_token=row["share_token"],
-        type=row["type"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        amount=Decimal(row["fiat_amount"]),
-        currency=row["fiat_currency"],
-        tolerance=Decimal(row["tolerance"]),
-        standing=_standing(
-            row["status"], row["conditions"], row["notices"], row["seen"], row["final"]
-        ),
-        rev=row["rev"],
-        due_at=row["due_at"],
-        paid_at=row["paid_at"],
-        cancelled_at=row["cancelled_at"],
-        marked_at=row["marked_at"],
-        mark_id=row["mark_id"],
-        coin_symbol=row["coin_symbol"],
-        wallet_address=row["wallet_address"],
-        coins=tuple(json.loads(row["coins"])) if row["coins"] else (),
-        memo=row["memo"],
-        client_name=row["client_name"],
-        client_email=row["client_email"],
-        title=row["invoice_title"],
-        message=row["invoice_message"],
-        order_id=row["order_id"],
-        metadata=json.loads(row["metadata"]) if row["metadata"] != "{}" else {},
-        redirect_url=row["redirect_url"],
-    )
+def from_row(row: Sequence[Any]) -> Invoice:
+    """Return a row, all of its columns in the order of `COLUMNS`, as a value."""
+    # By place and not by name: a shop asks for its invoices again and again.
+    values = list(row)
+    values[_MODE] = _MODES[values[_MODE]]
+    values[_AMOUNT] = Decimal(values[_AMOUNT])
+    values[_TOLERANCE] = Decimal(values[_TOLERANCE])
+    coins, metadata = values[_COINS], values[_METADATA]
+    values[_COINS] = tuple(json.loads(coins)) if coins else ()
+    values[_METADATA] = json.loads(metadata) if metadata != "{}" else {}
+    # Five columns are one value.
+    values[_STATUS:_REV] = [_standing(*values[_STATUS:_REV])]
+    return Invoice(*values)
 
 
 def get_row(
     connection: sa.Connection, invoice_id: int, merchant_id: int, mode: Mode
-) -> dict[str, Any] | None:
+) -> Sequence[Any] | None:
     """Return the row of a merchant's invoice; what the store's `find_invoice` does faster."""
     statement = sa.select(invoice).where(
         invoice.c.id == invoice_id,
         invoice.c.merchant_id == merchant_id,
         invoice.c.mode == mode.value,
     )
-    row = connection.execute(statement).mappings().first()
-    return None if row is None else dict(row)
+    return connection.execute(statement).first()
 
 
 def get(connection: sa.Connection, invoice_id: int, merchant_id: int, mode: Mode) -> Invoice | None:
@@ -199,23 +185,29 @@ def get(connection: sa.Connection, invoice_id: int, merchant_id: int, mode: Mode
 def by_share_token(connection: sa.Connection, share_token: str) -> Invoice | None:
     """Return the invoice that a payer's link names."""
     statement = sa.select(invoice).where(invoice.c.share_token == share_token)
-    row = connection.execute(statement).mappings().first()
+    row = connection.execute(statement).first()
     return from_row(row) if row else None
 
 
-def get_amount(connection: sa.Connection, invoice_id: int) -> tuple[Decimal, str]:
-    """Return the fiat amount and currency of an invoice."""
-    statement = sa.select(invoice.c.fiat_amount, invoice.c.fiat_currency)
-    row = connection.execute(statement.where(invoice.c.id == invoice_id)).one()
-    return Decimal(row.fiat_amount), row.fiat_currency
+# Rows that refer to an invoice may be added while it is locked; they mark it as due for a look.
+_LOCK = (
+    sa.select(invoice)
+    .where(invoice.c.id.in_(sa.bindparam("invoice_ids", expanding=True)))
+    .order_by(invoice.c.id)
+    .with_for_update(key_share=True)
+)
 
 
 def lock(connection: sa.Connection, invoice_id: int) -> Invoice:
     """Return an invoice and keep everybody else from changing it until the transaction ends."""
-    statement = sa.select(invoice).where(invoice.c.id == invoice_id)
-    # Rows that refer to the invoice may be added meanwhile; they mark it as due for another look.
-    statement = statement.with_for_update(key_share=True)
-    return from_row(connection.execute(statement).mappings().one())
+    (found,) = lock_all(connection, [invoice_id])
+    return found
+
+
+def lock_all(connection: sa.Connection, invoice_ids: Sequence[int]) -> list[Invoice]:
+    """Lock some invoices, in the order of their ids, in which everybody does; return them."""
+    rows = connection.execute(_LOCK, {"invoice_ids": invoice_ids})
+    return [from_row(row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +251,7 @@ def list_page(
     if wanted.after is not None:
         conditions.append(invoice.c.id < wanted.after)
     statement = sa.select(invoice).where(*conditions).order_by(invoice.c.id.desc()).limit(limit)
-    return [from_row(row) for row in connection.execute(statement).mappings()]
+    return [from_row(row) for row in connection.execute(statement)]
 
 
 def revs(connection: sa.Connection, invoice_ids: Sequence[int]) -> dict[int, int]:
@@ -268,29 +260,30 @@ def revs(connection: sa.Connection, invoice_ids: Sequence[int]) -> dict[int, int
     return {row.id: row.rev for row in connection.execute(statement)}
 
 
-def save_assessment(
-    connection: sa.Connection,
-    invoice_id: int,
-    standing: Standing,
-    *,
-    paid_at: int | None,
-    now: int,
-) -> None:
-    """Save what the facts mean; called by `services.payments.reassess` and nobody else."""
+def save_assessments(connection: sa.Connection, assessed: Sequence[Invoice], now: int) -> None:
+    """Save where invoices stand now; called by `services.payments` and nobody else."""
+    rows = [
+        {"invoice_id": each.id, "paid_at": each.paid_at, **_standing_columns(each.standing)}
+        for each in assessed
+    ]
     connection.execute(
         sa.update(invoice)
-        .where(invoice.c.id == invoice_id)
-        .values(
-            **_standing_columns(standing), paid_at=paid_at, updated_at=now, rev=invoice.c.rev + 1
-        )
+        .where(invoice.c.id == sa.bindparam("invoice_id"))
+        .values(updated_at=now, rev=invoice.c.rev + 1),
+        rows,
     )
 
 
-def touch(connection: sa.Connection, invoice_id: int) -> None:
-    """Note that the public view of an invoice has changed, though its status has not."""
-    connection.execute(
-        sa.update(invoice).where(invoice.c.id == invoice_id).values(rev=invoice.c.rev + 1)
-    )
+_TOUCH = (
+    sa.update(invoice)
+    .where(invoice.c.id.in_(sa.bindparam("invoice_ids", expanding=True)))
+    .values(rev=invoice.c.rev + 1)
+)
+
+
+def touch(connection: sa.Connection, *invoice_ids: int) -> None:
+    """Note that the public view of invoices has changed, though their status has not."""
+    connection.execute(_TOUCH, {"invoice_ids": invoice_ids})
 
 
 def cancel(connection: sa.Connection, invoice_id: int, now: int) -> None:
@@ -302,27 +295,31 @@ def cancel(connection: sa.Connection, invoice_id: int, now: int) -> None:
     )
 
 
+# Made once: the clock asks it every second.
+_DUE = (
+    sa.select(invoice.c.id)
+    .where(invoice.c.status == Status.UNPAID.value, invoice.c.due_at <= sa.bindparam("now"))
+    .where(invoice.c.id > sa.bindparam("after"))
+    .where(
+        ~sa.exists()
+        .where(quote.c.invoice_id == invoice.c.id, chain.c.name == quote.c.chain)
+        .where(sa.or_(chain.c.watched_at.is_(None), chain.c.watched_at <= invoice.c.due_at))
+        .correlate(invoice)
+    )
+    .where(invoice.c.notices.not_like(f'%"{Notice.UNDERPAID.value}"%'))
+    .order_by(invoice.c.id)
+    .limit(sa.bindparam("most"))
+)
+
+
 def list_due(connection: sa.Connection, now: int, after: int, limit: int) -> list[int]:
     """Return invoices with an id above `after` whose due date has passed while they are unpaid.
 
     Those that hold a part of the money stay Unpaid for good; once told, they are left out. So are
     those of which a chain has not been watched past the due date: they cannot be judged yet.
     """
-    is_unwatched = sa.or_(chain.c.watched_at.is_(None), chain.c.watched_at <= invoice.c.due_at)
-    statement = (
-        sa.select(invoice.c.id)
-        .where(invoice.c.status == Status.UNPAID.value, invoice.c.due_at <= now)
-        .where(invoice.c.id > after)
-        .where(
-            ~sa.exists()
-            .where(quote.c.invoice_id == invoice.c.id, chain.c.name == quote.c.chain, is_unwatched)
-            .correlate(invoice)
-        )
-        .where(invoice.c.notices.not_like(f'%"{Notice.UNDERPAID.value}"%'))
-        .order_by(invoice.c.id)
-        .limit(limit)
-    )
-    return list(connection.execute(statement).scalars())
+    found = connection.execute(_DUE, {"now": now, "after": after, "most": limit})
+    return list(found.scalars())
 
 
 # --- invoices whose facts have changed ---------------------------------------------------------
@@ -332,25 +329,28 @@ def mark_due_reassess(connection: sa.Connection, invoice_ids: Sequence[int], cha
     """Note that invoices must be assessed before the chain's cursor moves on."""
     rows = [{"chain": chain, "invoice_id": each} for each in sorted(set(invoice_ids))]
     if rows:
-        connection.execute(upsert(connection, due_reassess).on_conflict_do_nothing(), rows)
+        connection.execute(insert_new(connection, due_reassess), rows)
+
+
+_DUE_REASSESS = (
+    sa.select(due_reassess.c.invoice_id)
+    .where(due_reassess.c.chain == sa.bindparam("chain"))
+    .order_by(due_reassess.c.invoice_id)
+    .limit(sa.bindparam("count"))
+)
 
 
 def list_due_reassess(connection: sa.Connection, chain: str, limit: int) -> list[int]:
     """Return invoices to assess for a chain, in id order."""
-    statement = (
-        sa.select(due_reassess.c.invoice_id)
-        .where(due_reassess.c.chain == chain)
-        .order_by(due_reassess.c.invoice_id)
-        .limit(limit)
-    )
-    return list(connection.execute(statement).scalars())
+    found = connection.execute(_DUE_REASSESS, {"chain": chain, "count": limit})
+    return list(found.scalars())
 
 
-def clear_due_reassess(connection: sa.Connection, invoice_id: int, chain: str) -> None:
-    """Note that an invoice has been assessed with all that the chain has shown."""
+def clear_due_reassess(connection: sa.Connection, invoice_ids: Sequence[int], chain: str) -> None:
+    """Note that invoices have been assessed with all that the chain has shown."""
     connection.execute(
         sa.delete(due_reassess).where(
-            due_reassess.c.chain == chain, due_reassess.c.invoice_id == invoice_id
+            due_reassess.c.chain == chain, due_reassess.c.invoice_id.in_(invoice_ids)
         )
     )
 

@@ -59,22 +59,29 @@ def get_network(connection: sa.Connection, name: str) -> str:
     return network
 
 
+_CURSOR = (
+    sa.select(header.c.height, header.c.hash)
+    .where(header.c.chain == sa.bindparam("name"))
+    .order_by(header.c.height.desc())
+    .limit(1)
+)
+
+
 def get_cursor(connection: sa.Connection, name: str) -> Cursor | None:
     """Return the last block read of a chain."""
-    statement = (
-        sa.select(header.c.height, header.c.hash)
-        .where(header.c.chain == name)
-        .order_by(header.c.height.desc())
-        .limit(1)
-    )
-    row = connection.execute(statement).first()
+    row = connection.execute(_CURSOR, {"name": name}).first()
     return Cursor(row.height, row.hash) if row else None
+
+
+_HEADER_HASH = sa.select(header.c.hash).where(
+    header.c.chain == sa.bindparam("name"), header.c.height == sa.bindparam("at_height")
+)
 
 
 def get_header_hash(connection: sa.Connection, name: str, height: int) -> str | None:
     """Return the hash that was read at a height."""
-    statement = sa.select(header.c.hash).where(header.c.chain == name, header.c.height == height)
-    return connection.execute(statement).scalar_one_or_none()
+    of_block = {"name": name, "at_height": height}
+    return connection.execute(_HEADER_HASH, of_block).scalar_one_or_none()
 
 
 def get_oldest_height(connection: sa.Connection, name: str) -> int | None:
@@ -84,13 +91,27 @@ def get_oldest_height(connection: sa.Connection, name: str) -> int | None:
     return height
 
 
+_ANY = header.alias("any")
+_HIGHEST = (
+    sa.select(sa.func.max(_ANY.c.height))
+    .where(_ANY.c.chain == chain.c.name)
+    .correlate(chain)
+    .scalar_subquery()
+)
+_IS_CURSOR = sa.and_(header.c.chain == chain.c.name, header.c.height == _HIGHEST)
+_CHAINS = (
+    sa.select(chain, header.c.height, header.c.hash)
+    .select_from(chain.outerjoin(header, _IS_CURSOR))
+    .where(chain.c.name.in_(sa.bindparam("names", expanding=True)))
+)
+
+
 def list_chains(connection: sa.Connection, names: Sequence[str]) -> list[ChainState]:
     """Return how the chains stand."""
-    rows = connection.execute(sa.select(chain).where(chain.c.name.in_(names))).mappings()
     return [
         ChainState(
             name=row["name"],
-            cursor=get_cursor(connection, row["name"]),
+            cursor=None if row["hash"] is None else Cursor(row["height"], row["hash"]),
             watched_at=row["watched_at"],
             watched_ms=row["watched_ms"],
             trouble=row["trouble"],
@@ -98,27 +119,30 @@ def list_chains(connection: sa.Connection, names: Sequence[str]) -> list[ChainSt
             node_height=row["node_height"],
             amounts_rest_ms=max((row["amounts_from_ms"] or 0) - row["watched_ms"], 0),
         )
-        for row in rows
+        for row in connection.execute(_CHAINS, {"names": names}).mappings()
     ]
+
+
+_ADD_HEADER = sa.insert(header)
+_FORGET_HEADERS = sa.delete(header).where(
+    header.c.chain == sa.bindparam("name"), header.c.height <= sa.bindparam("up_to")
+)
 
 
 def add_header(connection: sa.Connection, name: str, block: Block) -> None:
     """Move the cursor on to a block, and forget headers that no reorg will ask for."""
-    connection.execute(
-        sa.insert(header).values(
-            chain=name, height=block.height, hash=block.hash, mined_at=block.mined_at
-        )
-    )
-    connection.execute(
-        sa.delete(header).where(
-            header.c.chain == name, header.c.height <= block.height - HEADERS_KEPT
-        )
-    )
+    height = block.height
+    added = {"chain": name, "height": height, "hash": block.hash, "mined_at": block.mined_at}
+    connection.execute(_ADD_HEADER, added)
+    connection.execute(_FORGET_HEADERS, {"name": name, "up_to": height - HEADERS_KEPT})
 
 
 def cut_headers(connection: sa.Connection, name: str, above: int) -> None:
     """Move the cursor back: forget the headers above a height."""
     connection.execute(sa.delete(header).where(header.c.chain == name, header.c.height > above))
+
+
+_SAVE_CHAIN = sa.update(chain).where(chain.c.name == sa.bindparam("of_chain"))
 
 
 def save_node(
@@ -128,7 +152,12 @@ def save_node(
     values = {"trouble": trouble, "checked_at": now}
     if height is not None:
         values["node_height"] = height
-    connection.execute(sa.update(chain).where(chain.c.name == name).values(**values))
+    connection.execute(_SAVE_CHAIN, {"of_chain": name, **values})
+
+
+_WATCHED = sa.select(chain.c.watched_at, chain.c.watched_ms).where(
+    chain.c.name == sa.bindparam("name")
+)
 
 
 def save_watched(connection: sa.Connection, name: str, until: int, gap_max_ms: int) -> None:
@@ -136,16 +165,15 @@ def save_watched(connection: sa.Connection, name: str, until: int, gap_max_ms: i
 
     The time since the last such moment counts as watched if it is short: a longer one was a gap.
     """
-    statement = sa.select(chain.c.watched_at, chain.c.watched_ms).where(chain.c.name == name)
-    row = connection.execute(statement).one()
+    row = connection.execute(_WATCHED, {"name": name}).one()
     gained = 0
     if row.watched_at is not None and 0 < until - row.watched_at <= gap_max_ms:
         gained = until - row.watched_at
-    connection.execute(
-        sa.update(chain)
-        .where(chain.c.name == name)
-        .values(watched_at=max(until, row.watched_at or 0), watched_ms=row.watched_ms + gained)
-    )
+    watched = {
+        "watched_at": max(until, row.watched_at or 0),
+        "watched_ms": row.watched_ms + gained,
+    }
+    connection.execute(_SAVE_CHAIN, {"of_chain": name, **watched})
 
 
 # --- leases ------------------------------------------------------------------------------------
@@ -162,6 +190,10 @@ def database_now(connection: sa.Connection, now: int) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
+_LEASE = sa.select(lease).where(lease.c.name == sa.bindparam("name")).with_for_update()
+_SAVE_LEASE = sa.update(lease).where(lease.c.name == sa.bindparam("of_lease"))
+
+
 def take_lease(connection: sa.Connection, name: str, holder: str, now: int) -> int | None:
     """Take or keep a lease and return its fencing number; None while somebody else holds it.
 
@@ -169,29 +201,28 @@ def take_lease(connection: sa.Connection, name: str, holder: str, now: int) -> i
     what the present one does.
     """
     at = database_now(connection, now)
-    connection.execute(
-        upsert(connection, lease)
-        .values(name=name, holder="", until=0, fence=0)
-        .on_conflict_do_nothing()
-    )
-    row = connection.execute(sa.select(lease).where(lease.c.name == name).with_for_update()).one()
+    row = connection.execute(_LEASE, {"name": name}).first()
+    if row is None:
+        fresh = {"name": name, "holder": "", "until": 0, "fence": 0}
+        connection.execute(upsert(connection, lease).on_conflict_do_nothing(), fresh)
+        row = connection.execute(_LEASE, {"name": name}).one()
     if row.holder != holder and row.until > at:
         return None
     fence: int = row.fence + (row.holder != holder)
-    connection.execute(
-        sa.update(lease)
-        .where(lease.c.name == name)
-        .values(holder=holder, until=at + LEASE_MS, fence=fence)
-    )
+    kept = {"holder": holder, "until": at + LEASE_MS, "fence": fence}
+    connection.execute(_SAVE_LEASE, {"of_lease": name, **kept})
     return fence
+
+
+# SQLite has one writer and no locks of rows: there it is a plain SELECT.
+_FENCE = (
+    sa.select(lease.c.fence).where(lease.c.name == sa.bindparam("name")).with_for_update(read=True)
+)
 
 
 def holds_lease(connection: sa.Connection, name: str, fence: int) -> bool:
     """Tell whether a fencing number is still the present one, and keep it so until the commit."""
-    statement = sa.select(lease.c.fence).where(lease.c.name == name)
-    if connection.dialect.name != "sqlite":
-        statement = statement.with_for_update(read=True)
-    return connection.execute(statement).scalar_one_or_none() == fence
+    return connection.execute(_FENCE, {"name": name}).scalar_one_or_none() == fence
 
 
 def drop_lease(connection: sa.Connection, name: str, holder: str) -> None:

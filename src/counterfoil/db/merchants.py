@@ -1,9 +1,10 @@
 """Merchants, their keys and their wallets."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,7 +19,10 @@ from counterfoil.db.schema import (
     transfer,
     wallet,
 )
-from counterfoil.db.sql import upsert
+from counterfoil.db.sql import chunks, upsert
+
+# What is read of a key for each request's sake, and its merchant's tolerance.
+_KEY_COLUMNS = ("id", "merchant_id", "mode", "scope")
 
 XPUB = "xpub"
 ADDRESS = "address"
@@ -77,6 +81,20 @@ def get(connection: sa.Connection, merchant_id: int) -> Merchant:
     """Return a merchant that exists."""
     statement = sa.select(merchant).where(merchant.c.id == merchant_id)
     return _merchant(connection.execute(statement).mappings().one())
+
+
+_CURRENCIES = sa.select(merchant.c.id, merchant.c.currency).where(
+    merchant.c.id.in_(sa.bindparam("merchant_ids", expanding=True))
+)
+
+
+def list_currencies(connection: sa.Connection, merchant_ids: Collection[int]) -> dict[int, str]:
+    """Return the currencies of some merchants, by merchant."""
+    return {
+        row.id: row.currency
+        for some in chunks(merchant_ids)
+        for row in connection.execute(_CURRENCIES, {"merchant_ids": some})
+    }
 
 
 def lock(connection: sa.Connection, merchant_id: int) -> Merchant:
@@ -148,25 +166,33 @@ def insert_key(
     return new_id
 
 
-def find_key(connection: sa.Connection, digest: str) -> Principal | None:
-    """Return whose key has this digest, if it is one of ours and not revoked."""
+def find_key(connection: sa.Connection, digest: str) -> Sequence[Any] | None:
+    """Return the row of the key with this digest, if it is one of ours and not revoked.
+
+    What the store's `find_key` does faster.
+    """
     statement = (
-        sa.select(
-            api_key.c.id,
-            api_key.c.merchant_id,
-            api_key.c.mode,
-            api_key.c.scope,
-            merchant.c.tolerance,
-        )
+        sa.select(*(api_key.c[name] for name in _KEY_COLUMNS), merchant.c.tolerance)
         .join(merchant, merchant.c.id == api_key.c.merchant_id)
         .where(api_key.c.digest == digest, api_key.c.revoked_at.is_(None))
     )
-    row = connection.execute(statement).first()
-    if row is None:
-        return None
-    return Principal(
-        row.id, row.merchant_id, Mode(row.mode), Scope(row.scope), Decimal(row.tolerance)
+    return connection.execute(statement).first()
+
+
+def find_key_statement(digest: str) -> str:
+    """Return the SELECT of a key, with this placeholder of a driver."""
+    columns = ", ".join(f"api_key.{name}" for name in _KEY_COLUMNS)
+    return (
+        f"SELECT {columns}, merchant.tolerance FROM api_key "  # noqa: S608  # our own names
+        "JOIN merchant ON merchant.id = api_key.merchant_id "
+        f"WHERE digest = {digest} AND revoked_at IS NULL"
     )
+
+
+def principal(row: Sequence[Any]) -> Principal:
+    """Return whose key a row is."""
+    key_id, merchant_id, mode, scope, tolerance = row
+    return Principal(key_id, merchant_id, Mode(mode), Scope(scope), Decimal(tolerance))
 
 
 def list_keys(connection: sa.Connection, merchant_id: int) -> list[Key]:
@@ -293,14 +319,17 @@ def remove_wallet(
     return None if row is None else _wallet(row)
 
 
+_WALLETS = (
+    sa.select(wallet)
+    .where(wallet.c.merchant_id == sa.bindparam("merchant"), wallet.c.removed_at.is_(None))
+    .order_by(wallet.c.id)
+)
+
+
 def list_wallets(connection: sa.Connection, merchant_id: int) -> list[Wallet]:
     """Return a merchant's wallets in use."""
-    statement = (
-        sa.select(wallet)
-        .where(wallet.c.merchant_id == merchant_id, wallet.c.removed_at.is_(None))
-        .order_by(wallet.c.id)
-    )
-    return [_wallet(row) for row in connection.execute(statement).mappings()]
+    rows = connection.execute(_WALLETS, {"merchant": merchant_id}).mappings()
+    return [_wallet(row) for row in rows]
 
 
 def find_xpub(connection: sa.Connection, value: str) -> Wallet | None:
@@ -316,15 +345,17 @@ def list_xpubs(connection: sa.Connection, method: str) -> list[Wallet]:
     return [_wallet(row) for row in connection.execute(statement).mappings()]
 
 
+_TAKE_INDEX = (
+    sa.update(wallet)
+    .where(wallet.c.id == sa.bindparam("wallet"))
+    .values(next_index=wallet.c.next_index + 1)
+    .returning(wallet.c.next_index)
+)
+
+
 def take_index(connection: sa.Connection, wallet_id: int) -> int:
     """Return the next index of a wallet; nobody else gets it."""
-    statement = (
-        sa.update(wallet)
-        .where(wallet.c.id == wallet_id)
-        .values(next_index=wallet.c.next_index + 1)
-        .returning(wallet.c.next_index)
-    )
-    next_index: int = connection.execute(statement).scalar_one()
+    next_index: int = connection.execute(_TAKE_INDEX, {"wallet": wallet_id}).scalar_one()
     return next_index - 1
 
 

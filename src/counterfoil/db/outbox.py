@@ -5,7 +5,7 @@ log is given under the merchant's row lock, so the log has no gaps and no order 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -38,59 +38,95 @@ class NewEvent:
     body: Callable[[Place], bytes]
 
 
+_INSERT_EVENTS = sa.insert(event).returning(
+    event.c.id, event.c.merchant_id, event.c.mode, event.c.seq
+)
+_MERCHANTS = (
+    sa.select(merchant)
+    .where(merchant.c.id.in_(sa.bindparam("merchant_ids", expanding=True)))
+    .order_by(merchant.c.id)
+    .with_for_update(key_share=True)
+)
+_CHANNELS = (
+    sa.select(channel)
+    .where(channel.c.merchant_id.in_(sa.bindparam("merchant_ids", expanding=True)))
+    .order_by(channel.c.id)
+)
+
+
 def append(connection: sa.Connection, new: NewEvent, now: int) -> Place:
     """Write an event and a delivery for each channel that wants it."""
-    place = _next_place(connection, new.merchant_id, new.mode, now)
-    event_id = connection.execute(
-        sa.insert(event)
-        .values(
-            merchant_id=new.merchant_id,
-            mode=new.mode.value,
-            seq=place.seq,
-            at=place.id.at,
-            number=place.id.number,
-            invoice_id=new.invoice_id,
-            type=new.type.value,
-            status=new.status.value if new.status else None,
-            payment_id=new.payment_id,
-            body=new.body(place),
-        )
-        .returning(event.c.id)
-    ).scalar_one()
+    (place,) = append_all(connection, [new], now)
+    return place
+
+
+def append_all(connection: sa.Connection, new: Sequence[NewEvent], now: int) -> list[Place]:
+    """Write events, in this order, and a delivery of each for each channel that wants it."""
+    merchant_ids = sorted({each.merchant_id for each in new})
+    places = _next_places(connection, merchant_ids, new, now)
+    rows = [
+        {
+            "merchant_id": each.merchant_id,
+            "mode": each.mode.value,
+            "seq": place.seq,
+            "at": place.id.at,
+            "number": place.id.number,
+            "invoice_id": each.invoice_id,
+            "type": each.type.value,
+            "status": each.status.value if each.status else None,
+            "payment_id": each.payment_id,
+            "body": each.body(place),
+        }
+        for each, place in zip(new, places, strict=True)
+    ]
+    written = connection.execute(_INSERT_EVENTS, rows)
+    ids = {(row.merchant_id, row.mode, row.seq): row.id for row in written}
+    channels = _channels_of(connection, merchant_ids)
     wanted = [
         {
-            "event_id": event_id,
+            "event_id": ids[each.merchant_id, each.mode, place.seq],
             "channel_id": listening.id,
-            "invoice_id": new.invoice_id or 0,
+            "invoice_id": each.invoice_id or 0,
             "state": deliveries.DUE,
             "attempts": 0,
             "next_at": now,
             "claim": 0,
         }
-        for listening in list_channels(connection, new.merchant_id)
-        if new.type in listening.events and new.mode in listening.modes
+        for each, place in zip(new, places, strict=True)
+        for listening in channels
+        if listening.merchant_id == each.merchant_id
+        and each.type in listening.events
+        and each.mode in listening.modes
     ]
     if wanted:
         connection.execute(sa.insert(delivery), wanted)
-    return place
+    return places
 
 
-def _next_place(connection: sa.Connection, merchant_id: int, mode: Mode, now: int) -> Place:
-    """Take the next place in the log; the row lock lasts until the commit."""
-    statement = (
-        sa.select(merchant).where(merchant.c.id == merchant_id).with_for_update(key_share=True)
-    )
-    row = connection.execute(statement).mappings().one()
-    last = events.EventID(row["last_event_at"], row["last_event_number"])
-    new_id = events.next_id(last, now)
-    column = f"seq_{mode}"
-    seq = row[column] + 1
+def _next_places(
+    connection: sa.Connection, merchant_ids: Sequence[int], new: Sequence[NewEvent], now: int
+) -> list[Place]:
+    """Take the next places in the logs of merchants, whose rows are locked until the commit."""
+    rows = connection.execute(_MERCHANTS, {"merchant_ids": merchant_ids}).mappings()
+    ends = {
+        row["id"]: {
+            "merchant": row["id"],
+            **{name: row[name] for name in ("last_event_at", "last_event_number")},
+            **{f"seq_{mode}": row[f"seq_{mode}"] for mode in Mode},
+        }
+        for row in rows
+    }
+    places = []
+    for each in new:
+        end = ends[each.merchant_id]
+        new_id = events.next_id(events.EventID(end["last_event_at"], end["last_event_number"]), now)
+        end["last_event_at"], end["last_event_number"] = new_id.at, new_id.number
+        end[f"seq_{each.mode}"] += 1
+        places.append(Place(new_id, end[f"seq_{each.mode}"]))
     connection.execute(
-        sa.update(merchant)
-        .where(merchant.c.id == merchant_id)
-        .values({column: seq, "last_event_at": new_id.at, "last_event_number": new_id.number})
+        sa.update(merchant).where(merchant.c.id == sa.bindparam("merchant")), list(ends.values())
     )
-    return Place(new_id, seq)
+    return places
 
 
 def forget_events(connection: sa.Connection, before: int, limit: int) -> int:
@@ -180,10 +216,12 @@ def insert_channel(
 
 def list_channels(connection: sa.Connection, merchant_id: int) -> list[Channel]:
     """Return a merchant's channels."""
-    statement = (
-        sa.select(channel).where(channel.c.merchant_id == merchant_id).order_by(channel.c.id)
-    )
-    return [_channel(row) for row in connection.execute(statement).mappings()]
+    return _channels_of(connection, [merchant_id])
+
+
+def _channels_of(connection: sa.Connection, merchant_ids: Sequence[int]) -> list[Channel]:
+    rows = connection.execute(_CHANNELS, {"merchant_ids": merchant_ids}).mappings()
+    return [_channel(row) for row in rows]
 
 
 def get_channel(connection: sa.Connection, channel_id: int) -> Channel | None:
@@ -203,11 +241,22 @@ def pause_channel(connection: sa.Connection, channel_id: int, reason: str, now: 
     )
 
 
-def set_failing_since(connection: sa.Connection, channel_id: int, at: int | None) -> None:
-    """Record since when every attempt at a channel has failed; None: the last one did not."""
-    statement = sa.update(channel).where(channel.c.id == channel_id)
-    if at is not None:
-        statement = statement.where(channel.c.failing_since.is_(None))
-    else:
-        statement = statement.where(channel.c.failing_since.is_not(None))
-    connection.execute(statement.values(failing_since=at))
+_IS_WELL = (
+    sa.update(channel)
+    .where(channel.c.id == sa.bindparam("channel"), channel.c.failing_since.is_not(None))
+    .values(failing_since=None)
+)
+
+
+def note_well(connection: sa.Connection, channel_id: int) -> None:
+    """Record that the last attempt at a channel did not fail."""
+    connection.execute(_IS_WELL, {"channel": channel_id})
+
+
+def note_failing(connection: sa.Connection, channel_id: int, now: int) -> None:
+    """Record that an attempt at a channel has failed, if the one before it did not."""
+    connection.execute(
+        sa.update(channel)
+        .where(channel.c.id == channel_id, channel.c.failing_since.is_(None))
+        .values(failing_since=now)
+    )

@@ -1,6 +1,7 @@
 """What the chains showed: transactions, their transfers, and what each transfer pays."""
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +12,6 @@ import sqlalchemy as sa
 from counterfoil.core import payment as core_payment
 from counterfoil.core.confirmations import CONFIRMATIONS_MAX
 from counterfoil.core.ports import Block, Mode, Transaction, Transfer
-from counterfoil.db.quotes import CHUNK
 from counterfoil.db.schema import (
     chain_transaction,
     destination,
@@ -20,6 +20,7 @@ from counterfoil.db.schema import (
     quote,
     transfer,
 )
+from counterfoil.db.sql import chunks, insert_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,59 +50,77 @@ def _transaction(row: sa.RowMapping) -> StoredTransaction:
     )
 
 
-def get_transaction(connection: sa.Connection, chain: str, txid: str) -> StoredTransaction | None:
-    """Return a known transaction."""
-    statement = sa.select(chain_transaction).where(
-        chain_transaction.c.chain == chain, chain_transaction.c.txid == txid
-    )
-    row = connection.execute(statement).mappings().first()
-    return _transaction(row) if row else None
+_FIND = sa.select(chain_transaction).where(
+    chain_transaction.c.chain == sa.bindparam("chain"),
+    chain_transaction.c.txid.in_(sa.bindparam("txids", expanding=True)),
+)
+
+
+def find_transactions(
+    connection: sa.Connection, chain: str, txids: Collection[str]
+) -> dict[str, StoredTransaction]:
+    """Return those of some transactions that are known, by their txid."""
+    return {
+        row["txid"]: _transaction(row)
+        for some in chunks(txids)
+        for row in connection.execute(_FIND, {"chain": chain, "txids": some}).mappings()
+    }
+
+
+_PENDING = sa.select(chain_transaction).where(
+    chain_transaction.c.chain == sa.bindparam("chain"), chain_transaction.c.block_height.is_(None)
+)
 
 
 def list_pending(connection: sa.Connection, chain: str) -> list[StoredTransaction]:
     """Return the known transactions of a chain that are in no block, gone ones included."""
-    statement = sa.select(chain_transaction).where(
-        chain_transaction.c.chain == chain, chain_transaction.c.block_height.is_(None)
-    )
-    return [_transaction(row) for row in connection.execute(statement).mappings()]
+    rows = connection.execute(_PENDING, {"chain": chain}).mappings()
+    return [_transaction(row) for row in rows]
 
 
-def insert_transaction(
+_INSERT_TRANSACTIONS = sa.insert(chain_transaction).returning(
+    chain_transaction.c.id, chain_transaction.c.txid
+)
+
+
+def insert_transactions(
     connection: sa.Connection,
     chain: str,
-    seen: Transaction,
-    arrived_at: int,
+    seen: Iterable[tuple[Transaction, int]],
     block: Block | None,
-) -> int:
-    """Add a transaction and return its id."""
-    statement = (
-        sa.insert(chain_transaction)
-        .values(
-            chain=chain,
-            txid=seen.txid,
-            spends=json.dumps(seen.spends),
-            first_seen_at=arrived_at,
-            block_height=block.height if block else None,
-            block_hash=block.hash if block else None,
-        )
-        .returning(chain_transaction.c.id)
-    )
-    new_id: int = connection.execute(statement).scalar_one()
-    return new_id
+) -> dict[str, int]:
+    """Add transactions, each with the time of its arrival, and return their ids by txid."""
+    rows = [
+        {
+            "chain": chain,
+            "txid": transaction.txid,
+            "spends": json.dumps(transaction.spends),
+            "first_seen_at": arrived_at,
+            "block_height": block.height if block else None,
+            "block_hash": block.hash if block else None,
+        }
+        for transaction, arrived_at in seen
+    ]
+    if not rows:
+        return {}
+    return {row.txid: row.id for row in connection.execute(_INSERT_TRANSACTIONS, rows)}
 
 
-def set_place(connection: sa.Connection, transaction_id: int, block: Block | None) -> None:
-    """Record where a transaction is: in a block, or waiting for one. Seen, it is not gone."""
-    connection.execute(
-        sa.update(chain_transaction)
-        .where(chain_transaction.c.id == transaction_id)
-        .values(
-            block_height=block.height if block else None,
-            block_hash=block.hash if block else None,
-            unknown_since=None,
-            gone_at=None,
+def set_place(
+    connection: sa.Connection, transaction_ids: Collection[int], block: Block | None
+) -> None:
+    """Record where transactions are: in a block, or waiting for one. Seen, they are not gone."""
+    for some in chunks(transaction_ids):
+        connection.execute(
+            sa.update(chain_transaction)
+            .where(chain_transaction.c.id.in_(some))
+            .values(
+                block_height=block.height if block else None,
+                block_hash=block.hash if block else None,
+                unknown_since=None,
+                gone_at=None,
+            )
         )
-    )
 
 
 def set_gone(connection: sa.Connection, transaction_id: int, now: int) -> None:
@@ -136,105 +155,139 @@ def unconfirm_above(connection: sa.Connection, chain: str, height: int) -> list[
     return ids
 
 
-def insert_transfer(
-    connection: sa.Connection, transaction_id: int, seen: Transfer, destination_id: int
-) -> int | None:
-    """Add a transfer and return its id, None if it is known: it was matched when it came."""
-    known = sa.select(transfer.c.id).where(
-        transfer.c.transaction_id == transaction_id, transfer.c.place == seen.index
+def insert_transfers(
+    connection: sa.Connection, seen: Iterable[tuple[int, Transfer, int]]
+) -> dict[tuple[int, int], int]:
+    """Add transfers, each with the ids of its transaction and its destination.
+
+    Return the ids of those that are new, by transaction and place: the others were matched when
+    they came.
+    """
+    rows = [
+        {
+            "transaction_id": transaction_id,
+            "place": each.index,
+            "destination_id": destination_id,
+            "method": each.method,
+            "amount_atomic": str(each.amount_atomic),
+            "tag": each.tag,
+        }
+        for transaction_id, each, destination_id in seen
+    ]
+    insert = insert_new(connection, transfer)
+    new = connection.execute(
+        insert.returning(transfer.c.id, transfer.c.transaction_id, transfer.c.place), rows
     )
-    if connection.execute(known).first() is not None:
-        return None
-    statement = (
-        sa.insert(transfer)
-        .values(
-            transaction_id=transaction_id,
-            place=seen.index,
-            destination_id=destination_id,
-            method=seen.method,
-            amount_atomic=str(seen.amount_atomic),
-            tag=seen.tag,
-        )
-        .returning(transfer.c.id)
-    )
-    new_id: int = connection.execute(statement).scalar_one()
-    return new_id
+    return {(row.transaction_id, row.place): row.id for row in new}
 
 
-def insert_payment(
-    connection: sa.Connection,
-    *,
-    invoice_id: int,
-    transfer_id: int,
-    price: int | Fraction,
-    arrived_at: int,
-    arrival: tuple[Decimal, Fraction] | None,
-    depth_needed: int,
-    now: int,
-) -> int:
-    """Credit a transfer to an invoice and return the payment's id.
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """A transfer that is credited to an invoice.
 
     `price` is the quote that says what it is worth, or its value where none does; `arrival` is the
-    rate when it came, and what it was worth then.
+    rate when it arrived, and what it was worth then.
     """
-    rate, worth = arrival or (None, None)
-    statement = (
-        sa.insert(payment)
-        .values(
-            invoice_id=invoice_id,
-            transfer_id=transfer_id,
-            quote_id=price if isinstance(price, int) else None,
-            value=None if isinstance(price, int) else _fraction(price),
-            created_at=now,
-            arrived_at=arrived_at,
-            arrival_rate=None if rate is None else str(rate),
-            arrival_value=None if worth is None else _fraction(worth),
-            depth_needed=depth_needed,
+
+    invoice_id: int
+    transfer_id: int
+    price: int | Fraction
+    arrived_at: int
+    arrival: tuple[Decimal, Fraction] | None
+    depth_needed: int
+
+
+_INSERT_PAYMENTS = sa.insert(payment).returning(payment.c.id, payment.c.transfer_id)
+
+
+def insert_payments(
+    connection: sa.Connection, new: Iterable[NewPayment], now: int
+) -> dict[int, int]:
+    """Credit transfers to invoices; return the payments' ids by transfer."""
+    rows = []
+    for each in new:
+        rate, worth = each.arrival or (None, None)
+        is_quoted = isinstance(each.price, int)
+        rows.append(
+            {
+                "invoice_id": each.invoice_id,
+                "transfer_id": each.transfer_id,
+                "quote_id": each.price if is_quoted else None,
+                "value": None if is_quoted else _fraction(Fraction(each.price)),
+                "created_at": now,
+                "arrived_at": each.arrived_at,
+                "arrival_rate": None if rate is None else str(rate),
+                "arrival_value": None if worth is None else _fraction(worth),
+                "depth_needed": each.depth_needed,
+            }
         )
-        .returning(payment.c.id)
-    )
-    new_id: int = connection.execute(statement).scalar_one()
-    return new_id
+    return {row.transfer_id: row.id for row in connection.execute(_INSERT_PAYMENTS, rows)}
 
 
 def _fraction(value: Fraction) -> str:
     return f"{value.numerator}/{value.denominator}"
 
 
-def is_from_merchant(
-    connection: sa.Connection, chain: str, spends: Iterable[str], merchant_id: int
-) -> bool:
-    """Tell whether one of the outpoints is money that came to an address of this merchant."""
-    by_txid: dict[str, set[int]] = {}
-    for outpoint in spends:
+_RECEIVED = (
+    sa.select(chain_transaction.c.txid, transfer.c.place, destination.c.merchant_id)
+    .join(transfer, transfer.c.transaction_id == chain_transaction.c.id)
+    .join(destination, destination.c.id == transfer.c.destination_id)
+    .where(
+        chain_transaction.c.chain == sa.bindparam("chain"),
+        chain_transaction.c.txid.in_(sa.bindparam("txids", expanding=True)),
+    )
+)
+
+
+def list_owners(connection: sa.Connection, chain: str, outpoints: Iterable[str]) -> dict[str, int]:
+    """Return the merchants to whom the money of some outpoints came, by outpoint."""
+    places: dict[tuple[str, int], str] = {}
+    for outpoint in outpoints:
         txid, _, place = outpoint.rpartition(":")
         if place.isdecimal():
-            by_txid.setdefault(txid, set()).add(int(place))
-    txids = sorted(by_txid)
-    for start in range(0, len(txids), CHUNK):
-        statement = (
-            sa.select(chain_transaction.c.txid, transfer.c.place)
-            .join(transfer, transfer.c.transaction_id == chain_transaction.c.id)
-            .join(destination, destination.c.id == transfer.c.destination_id)
-            .where(
-                chain_transaction.c.chain == chain,
-                chain_transaction.c.txid.in_(txids[start : start + CHUNK]),
-                destination.c.merchant_id == merchant_id,
-            )
-        )
-        if any(row.place in by_txid[row.txid] for row in connection.execute(statement)):
-            return True
-    return False
+            places[txid, int(place)] = outpoint
+    return {
+        places[row.txid, row.place]: row.merchant_id
+        for some in chunks(sorted({txid for txid, _ in places}))
+        for row in connection.execute(_RECEIVED, {"chain": chain, "txids": some})
+        if (row.txid, row.place) in places
+    }
+
+
+_INVOICES_OF = (
+    sa.select(payment.c.invoice_id)
+    .join(transfer, transfer.c.id == payment.c.transfer_id)
+    .where(
+        transfer.c.transaction_id.in_(sa.bindparam("transaction_ids", expanding=True)),
+        payment.c.detached_at.is_(None),
+    )
+)
 
 
 def list_invoices_of(connection: sa.Connection, transaction_ids: Collection[int]) -> set[int]:
     """Return the invoices that are credited with transfers of the transactions."""
-    statement = (
-        sa.select(payment.c.invoice_id)
-        .join(transfer, transfer.c.id == payment.c.transfer_id)
-        .where(transfer.c.transaction_id.in_(transaction_ids), payment.c.detached_at.is_(None))
+    return {
+        invoice_id
+        for some in chunks(transaction_ids)
+        for invoice_id in connection.execute(_INVOICES_OF, {"transaction_ids": some}).scalars()
+    }
+
+
+_HEIGHT = sa.bindparam("height", type_=sa.BigInteger)
+_RIPE_AT = chain_transaction.c.block_height + payment.c.depth_needed - 1
+_RIPE = (
+    sa.select(payment.c.invoice_id)
+    .join(transfer, transfer.c.id == payment.c.transfer_id)
+    .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
+    .where(
+        payment.c.detached_at.is_(None),
+        chain_transaction.c.chain == sa.bindparam("chain"),
+        sa.or_(
+            sa.and_(payment.c.final_at.is_(None), _RIPE_AT <= _HEIGHT),
+            sa.and_(chain_transaction.c.block_height > sa.bindparam("above"), _RIPE_AT == _HEIGHT),
+        ),
     )
-    return set(connection.execute(statement).scalars())
+)
 
 
 def list_ripe(connection: sa.Connection, chain: str, height: int) -> set[int]:
@@ -242,32 +295,18 @@ def list_ripe(connection: sa.Connection, chain: str, height: int) -> set[int]:
 
     One that was that deep before, and was thrown back by a reorg, becomes so once more.
     """
-    ripe_at = chain_transaction.c.block_height + payment.c.depth_needed - 1
-    statement = (
-        sa.select(payment.c.invoice_id)
-        .join(transfer, transfer.c.id == payment.c.transfer_id)
-        .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
-        .where(
-            payment.c.detached_at.is_(None),
-            chain_transaction.c.chain == chain,
-            sa.or_(
-                sa.and_(payment.c.final_at.is_(None), ripe_at <= height),
-                sa.and_(
-                    chain_transaction.c.block_height > height - CONFIRMATIONS_MAX, ripe_at == height
-                ),
-            ),
-        )
-    )
-    return set(connection.execute(statement).scalars())
+    asked = {"chain": chain, "height": height, "above": height - CONFIRMATIONS_MAX}
+    return set(connection.execute(_RIPE, asked).scalars())
 
 
 def set_final(connection: sa.Connection, payment_ids: Collection[int], now: int) -> None:
     """Record when payments were first as deep as they must be; once set it stays."""
-    connection.execute(
-        sa.update(payment)
-        .where(payment.c.id.in_(payment_ids), payment.c.final_at.is_(None))
-        .values(final_at=now)
-    )
+    for some in chunks(payment_ids):
+        connection.execute(
+            sa.update(payment)
+            .where(payment.c.id.in_(some), payment.c.final_at.is_(None))
+            .values(final_at=now)
+        )
 
 
 def find_invoice_of(
@@ -319,6 +358,35 @@ class Credited:
     block_height: int | None
 
 
+_CREDITED = (
+    sa.select(
+        payment,
+        transfer.c.method,
+        transfer.c.place,
+        transfer.c.amount_atomic.label("received_atomic"),
+        chain_transaction.c.chain,
+        chain_transaction.c.txid,
+        chain_transaction.c.spends,
+        chain_transaction.c.first_seen_at,
+        chain_transaction.c.block_height,
+        chain_transaction.c.gone_at,
+        quote.c.amount_atomic.label("quoted_atomic"),
+        quote.c.fiat,
+        quote.c.lock_until,
+        destination.c.address,
+    )
+    .join(transfer, transfer.c.id == payment.c.transfer_id)
+    .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
+    .outerjoin(quote, quote.c.id == payment.c.quote_id)
+    .join(destination, destination.c.id == transfer.c.destination_id)
+    .where(
+        payment.c.invoice_id.in_(sa.bindparam("invoice_ids", expanding=True)),
+        payment.c.detached_at.is_(None),
+    )
+    .order_by(payment.c.id)
+)
+
+
 def list_credited(
     connection: sa.Connection, invoice_id: int, heights: Mapping[str, int]
 ) -> list[Credited]:
@@ -326,32 +394,18 @@ def list_credited(
 
     `heights` are the cursors' heights by chain: depth is counted from them.
     """
-    statement = (
-        sa.select(
-            payment,
-            transfer.c.method,
-            transfer.c.place,
-            transfer.c.amount_atomic.label("received_atomic"),
-            chain_transaction.c.chain,
-            chain_transaction.c.txid,
-            chain_transaction.c.spends,
-            chain_transaction.c.first_seen_at,
-            chain_transaction.c.block_height,
-            chain_transaction.c.gone_at,
-            quote.c.amount_atomic.label("quoted_atomic"),
-            quote.c.fiat,
-            quote.c.lock_until,
-            destination.c.address,
-        )
-        .join(transfer, transfer.c.id == payment.c.transfer_id)
-        .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
-        .outerjoin(quote, quote.c.id == payment.c.quote_id)
-        .join(destination, destination.c.id == transfer.c.destination_id)
-        .where(payment.c.invoice_id == invoice_id, payment.c.detached_at.is_(None))
-        .order_by(payment.c.id)
-    )
-    rows = connection.execute(statement).mappings()
-    return [_credited(row, heights.get(row["chain"], 0)) for row in rows]
+    return list_credited_of(connection, [invoice_id], heights)[invoice_id]
+
+
+def list_credited_of(
+    connection: sa.Connection, invoice_ids: Collection[int], heights: Mapping[str, int]
+) -> Mapping[int, list[Credited]]:
+    """Return the payments of each of some invoices; see `list_credited`."""
+    found: defaultdict[int, list[Credited]] = defaultdict(list)
+    for some in chunks(invoice_ids):
+        for row in connection.execute(_CREDITED, {"invoice_ids": some}).mappings():
+            found[row["invoice_id"]].append(_credited(row, heights.get(row["chain"], 0)))
+    return found
 
 
 def _credited(row: sa.RowMapping, height: int) -> Credited:

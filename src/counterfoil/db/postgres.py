@@ -6,7 +6,7 @@ wake-up hints.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from counterfoil.core.errors import SettingsError, UnavailableError
 from counterfoil.core.ports import Mode
-from counterfoil.db import migrate
+from counterfoil.db import merchants, migrate
 from counterfoil.db.copies import Copy
 from counterfoil.db.engine import Bell, Topics, unavailable
 from counterfoil.db.postgres_lanes import GRACE_S, LOST, FindLane, InsertLane, Wanted
@@ -153,11 +153,15 @@ class Postgres:
 
     async def find_invoice(
         self, invoice_id: int, merchant_id: int, mode: Mode
-    ) -> Mapping[str, Any] | None:
+    ) -> Sequence[Any] | None:
         """Return the row of a merchant's invoice; many at once become one statement."""
         if self._find is None:
             raise _not_open()
         return await self._find.ask(Wanted(invoice_id, merchant_id, mode))
+
+    async def find_key(self, digest: str) -> Sequence[Any] | None:
+        """Return the row of a key in use; the keyring remembers it for a while."""
+        return await self.read(lambda connection: merchants.find_key(connection, digest))
 
     def listen(self, topic: str) -> Bell:
         """Return a bell that rings when `topic` is woken in any process."""

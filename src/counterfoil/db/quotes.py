@@ -1,7 +1,8 @@
 """Destinations, the quotes that ask for money there, and the amounts that shared ones hold."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -11,11 +12,8 @@ import sqlalchemy as sa
 from counterfoil.core.matching import Candidate, Kind, Known
 from counterfoil.core.money import format_coin
 from counterfoil.core.ports import Destination, Method, Transfer
-from counterfoil.db.schema import amount_hold, chain, destination, inbox, quote, transfer
-from counterfoil.db.sql import upsert
-
-# Small enough for every SQLite's limit of bound parameters.
-CHUNK = 900
+from counterfoil.db.schema import amount_hold, chain, destination, inbox, invoice, quote, transfer
+from counterfoil.db.sql import CHUNK, chunks, insert_new, upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def _destination(row: sa.RowMapping) -> StoredDestination:
     )
 
 
-def claim_destination(
+def claim_new(
     connection: sa.Connection,
     merchant_id: int,
     wanted: Destination,
@@ -71,42 +69,64 @@ def claim_destination(
     wallet_id: int | None,
     derivation_index: int | None,
     now: int,
+) -> int | None:
+    """Claim a destination that nobody has had and return its id; None where somebody has."""
+    row = {
+        "merchant_id": merchant_id,
+        "key": wanted.key.hex(),
+        "address": wanted.address,
+        "kind": kind.value,
+        "wallet_id": wallet_id,
+        "derivation_index": derivation_index,
+        "created_at": now,
+    }
+    insert = insert_new(connection, destination).returning(destination.c.id)
+    new_id: int | None = connection.execute(insert, row).scalar_one_or_none()
+    return new_id
+
+
+def claim_destination(
+    connection: sa.Connection, merchant_id: int, wanted: Destination, kind: Kind, **claim: Any
 ) -> StoredDestination | None:
-    """Return the destination for a merchant and kind, claiming it if nobody has it.
+    """Return the destination for a merchant and kind, claiming it as `claim_new` if nobody has it.
 
     None means that it belongs to another merchant, or serves as the other kind: the claim is for
     ever, since money may come to an address that was once shown at any time.
     """
-    key = wanted.key.hex()
-    connection.execute(
-        upsert(connection, destination)
-        .values(
-            merchant_id=merchant_id,
-            key=key,
-            address=wanted.address,
-            kind=kind.value,
-            wallet_id=wallet_id,
-            derivation_index=derivation_index,
-            created_at=now,
-        )
-        .on_conflict_do_nothing()
-    )
+    claim_new(connection, merchant_id, wanted, kind, **claim)
     found = find_destination(connection, wanted.key)
     assert found is not None, "it was there or has just been inserted"  # noqa: S101  # a promise of our own
     return found if (found.merchant_id, found.kind) == (merchant_id, kind) else None
 
 
+_DESTINATION = sa.select(destination).where(destination.c.id == sa.bindparam("destination_id"))
+_WITH_KEY = sa.select(destination).where(destination.c.key == sa.bindparam("key"))
+
+
 def get_destination(connection: sa.Connection, destination_id: int) -> StoredDestination:
     """Return a destination that exists."""
-    statement = sa.select(destination).where(destination.c.id == destination_id)
-    return _destination(connection.execute(statement).mappings().one())
+    found = connection.execute(_DESTINATION, {"destination_id": destination_id})
+    return _destination(found.mappings().one())
 
 
 def find_destination(connection: sa.Connection, key: bytes) -> StoredDestination | None:
     """Return the destination with this key, whosever it is."""
-    statement = sa.select(destination).where(destination.c.key == key.hex())
-    row = connection.execute(statement).mappings().first()
+    row = connection.execute(_WITH_KEY, {"key": key.hex()}).mappings().first()
     return _destination(row) if row else None
+
+
+def _match(asked: sa.TableValuedAlias) -> sa.Select[Any]:
+    statement = sa.select(destination).select_from(asked)
+    return statement.join(destination, destination.c.key == asked.c.value)
+
+
+# Made once, since every block and every mempool asks.
+_MATCH_SQLITE = _match(sa.func.json_each(sa.bindparam("keys", type_=sa.Text)).table_valued("value"))
+_MATCH_POSTGRES = _match(
+    sa.func.unnest(sa.bindparam("keys", type_=sa.ARRAY(sa.Text)))
+    .table_valued("value")
+    .render_derived()
+)
 
 
 def match_destinations(
@@ -117,114 +137,170 @@ def match_destinations(
     A block pays some thousands of destinations: they are one parameter, and one join. In the order
     of the index, for then SQLite reads its pages one after the other, in half the time.
     """
+    if not keys:
+        return {}
     wanted = sorted({key.hex() for key in keys})
     if connection.dialect.name == "sqlite":
-        values: sa.ColumnElement[Any] = sa.literal(json.dumps(wanted))
-        asked = sa.func.json_each(values).table_valued("value")
+        found = connection.execute(_MATCH_SQLITE, {"keys": json.dumps(wanted)})
     else:
-        values = sa.literal(wanted, sa.ARRAY(sa.Text))
-        asked = sa.func.unnest(values).table_valued("value").render_derived()
-    statement = sa.select(destination).select_from(asked)
-    statement = statement.join(destination, destination.c.key == asked.c.value)
-    rows = connection.execute(statement).mappings()
-    return {stored.key: stored for stored in map(_destination, rows)}
+        found = connection.execute(_MATCH_POSTGRES, {"keys": wanted})
+    return {stored.key: stored for stored in map(_destination, found.mappings())}
+
+
+_INSERT = sa.insert(quote).returning(quote.c.id)
 
 
 def insert(connection: sa.Connection, **columns: Any) -> int:
     """Add a quote and return its id."""
     columns["rate_sources"] = json.dumps(columns["rate_sources"])
-    statement = sa.insert(quote).values(**columns).returning(quote.c.id)
-    new_id: int = connection.execute(statement).scalar_one()
+    new_id: int = connection.execute(_INSERT, columns).scalar_one()
     return new_id
+
+
+_OF_INVOICES = (
+    sa.select(quote, destination.c.address, destination.c.kind)
+    .join(destination, destination.c.id == quote.c.destination_id)
+    .where(quote.c.invoice_id.in_(sa.bindparam("invoice_ids", expanding=True)))
+    .order_by(quote.c.id)
+)
 
 
 def list_of_invoice(connection: sa.Connection, invoice_id: int) -> list[Quote]:
     """Return an invoice's quotes, the oldest first."""
-    statement = (
-        sa.select(quote, destination.c.address, destination.c.kind)
-        .join(destination, destination.c.id == quote.c.destination_id)
-        .where(quote.c.invoice_id == invoice_id)
-        .order_by(quote.c.id)
-    )
-    return [
-        Quote(
-            id=row["id"],
-            invoice_id=row["invoice_id"],
-            method=row["method"],
-            chain=row["chain"],
-            destination_id=row["destination_id"],
-            address=row["address"],
-            kind=Kind(row["kind"]),
-            tag=row["tag"],
-            amount_atomic=int(row["amount_atomic"]),
-            fiat=Decimal(row["fiat"]),
-            rate=Decimal(row["rate"]),
-            rate_sources=tuple(json.loads(row["rate_sources"])),
-            rate_at=row["rate_at"],
-            created_at=row["created_at"],
-            lock_until=row["lock_until"],
-        )
-        for row in connection.execute(statement).mappings()
-    ]
+    return list_of_invoices(connection, [invoice_id])[invoice_id]
 
 
-def shorten_lock(connection: sa.Connection, quote_id: int, until: int) -> None:
-    """Let a quote's lock end at `until` if it would have lasted longer."""
-    connection.execute(
-        sa.update(quote)
-        .where(quote.c.id == quote_id, quote.c.lock_until > until)
-        .values(lock_until=until)
+def list_of_invoices(
+    connection: sa.Connection, invoice_ids: Collection[int]
+) -> Mapping[int, list[Quote]]:
+    """Return the quotes of each of some invoices, the oldest first."""
+    found: defaultdict[int, list[Quote]] = defaultdict(list)
+    for some in chunks(invoice_ids):
+        for row in connection.execute(_OF_INVOICES, {"invoice_ids": some}).mappings():
+            found[row["invoice_id"]].append(_quote(row))
+    return found
+
+
+def _quote(row: sa.RowMapping) -> Quote:
+    return Quote(
+        id=row["id"],
+        invoice_id=row["invoice_id"],
+        method=row["method"],
+        chain=row["chain"],
+        destination_id=row["destination_id"],
+        address=row["address"],
+        kind=Kind(row["kind"]),
+        tag=row["tag"],
+        amount_atomic=int(row["amount_atomic"]),
+        fiat=Decimal(row["fiat"]),
+        rate=Decimal(row["rate"]),
+        rate_sources=tuple(json.loads(row["rate_sources"])),
+        rate_at=row["rate_at"],
+        created_at=row["created_at"],
+        lock_until=row["lock_until"],
     )
 
 
-def was_shown(connection: sa.Connection, destination_id: int) -> bool:
-    """Tell whether money was ever asked for at a destination."""
-    statement = sa.select(quote.c.id).where(quote.c.destination_id == destination_id).limit(1)
-    return connection.execute(statement).first() is not None
+_SHORTEN = (
+    sa.update(quote)
+    .where(
+        quote.c.id.in_(sa.bindparam("quote_ids", expanding=True)),
+        quote.c.lock_until > sa.bindparam("until"),
+    )
+    .values(lock_until=sa.bindparam("until"))
+)
 
 
-def list_candidates(
-    connection: sa.Connection, owner: StoredDestination, paid: Transfer
-) -> list[tuple[int, Candidate]]:
-    """Return the quotes that a transfer to a destination may pay, each with its invoice's id.
+def shorten_locks(connection: sa.Connection, quote_ids: Collection[int], until: int) -> None:
+    """Let the locks of quotes end at `until` if they would have lasted longer."""
+    for some in chunks(quote_ids):
+        connection.execute(_SHORTEN, {"quote_ids": some, "until": until})
 
-    At an exclusive one that is any. A shared one has thousands, so those of the exact amount or tag
-    are returned; where there are none, the first quote of each method, which tells the reason.
-    """
-    at_destination = sa.select(quote).where(quote.c.destination_id == owner.id)
-    if owner.kind is Kind.EXCLUSIVE:
-        return _candidates(connection, at_destination)
-    is_exact = quote.c.amount_atomic == str(paid.amount_atomic)
-    if paid.tag is not None:
-        is_exact |= quote.c.tag == paid.tag
-    exact = _candidates(connection, at_destination.where(quote.c.method == paid.method, is_exact))
-    if exact:
-        return exact
-    first = (
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A quote that a transfer may pay: a share `fiat` of an invoice's `amount`."""
+
+    candidate: Candidate
+    invoice_id: int
+    fiat: Decimal
+    amount: Decimal
+    currency: str
+
+
+_CANDIDATES = sa.select(quote, invoice.c.fiat_amount, invoice.c.fiat_currency).join(
+    invoice, invoice.c.id == quote.c.invoice_id
+)
+_AT_DESTINATIONS = _CANDIDATES.where(
+    quote.c.destination_id.in_(sa.bindparam("destination_ids", expanding=True))
+).order_by(quote.c.id)
+_AT_SHARED = _CANDIDATES.where(
+    quote.c.destination_id == sa.bindparam("destination_id"),
+    quote.c.method == sa.bindparam("method"),
+)
+_IS_AMOUNT = quote.c.amount_atomic == sa.bindparam("amount_atomic")
+_OF_AMOUNT = _AT_SHARED.where(_IS_AMOUNT)
+# Apart from the one above, which an index serves to its end.
+_OF_AMOUNT_OR_TAG = _AT_SHARED.where(_IS_AMOUNT | (quote.c.tag == sa.bindparam("tag")))
+_FIRST_OF_METHODS = _CANDIDATES.where(
+    quote.c.id.in_(
         sa.select(sa.func.min(quote.c.id))
-        .where(quote.c.destination_id == owner.id)
+        .where(quote.c.destination_id == sa.bindparam("destination_id"))
         .group_by(quote.c.method)
     )
-    return _candidates(connection, sa.select(quote).where(quote.c.id.in_(first)))
+)
 
 
-def _candidates(
-    connection: sa.Connection, statement: sa.Select[Any]
-) -> list[tuple[int, Candidate]]:
-    return [
-        (
-            row["invoice_id"],
-            Candidate(
-                quote_id=row["id"],
-                method=row["method"],
-                amount_atomic=int(row["amount_atomic"]),
-                tag=row["tag"],
-                created_at=row["created_at"],
-                released_at=row["released_at"],
-            ),
-        )
-        for row in connection.execute(statement).mappings()
-    ]
+def list_asked(
+    connection: sa.Connection, destination_ids: Collection[int]
+) -> Mapping[int, list[Asked]]:
+    """Return all the quotes at each of some exclusive destinations."""
+    found: defaultdict[int, list[Asked]] = defaultdict(list)
+    for some in chunks(destination_ids):
+        for row in connection.execute(_AT_DESTINATIONS, {"destination_ids": some}).mappings():
+            found[row["destination_id"]].append(_asked(row))
+    return found
+
+
+def list_asked_of_shared(
+    connection: sa.Connection, destination_id: int, paid: Transfer
+) -> list[Asked]:
+    """Return the quotes that a transfer to a shared destination may pay.
+
+    There are thousands, so those of the exact amount or tag are returned; where there are none,
+    the first quote of each method, which tells the reason.
+    """
+    exact = {
+        "destination_id": destination_id,
+        "method": paid.method,
+        "amount_atomic": str(paid.amount_atomic),
+    }
+    if paid.tag is None:
+        rows = connection.execute(_OF_AMOUNT, exact).mappings().all()
+    else:
+        rows = connection.execute(_OF_AMOUNT_OR_TAG, exact | {"tag": paid.tag}).mappings().all()
+    if not rows:
+        where = {"destination_id": destination_id}
+        rows = connection.execute(_FIRST_OF_METHODS, where).mappings().all()
+    return [_asked(row) for row in rows]
+
+
+def _asked(row: sa.RowMapping) -> Asked:
+    candidate = Candidate(
+        quote_id=row["id"],
+        method=row["method"],
+        amount_atomic=int(row["amount_atomic"]),
+        tag=row["tag"],
+        created_at=row["created_at"],
+        released_at=row["released_at"],
+    )
+    return Asked(
+        candidate,
+        row["invoice_id"],
+        Decimal(row["fiat"]),
+        Decimal(row["fiat_amount"]),
+        row["fiat_currency"],
+    )
 
 
 # --- amounts on shared addresses ---------------------------------------------------------------
@@ -274,9 +350,8 @@ def _which(
 ) -> set[str]:
     """Return which of the texts `statement` finds in a column."""
     found: set[str] = set()
-    for start in range(0, len(texts), CHUNK):
-        part = statement.where(column.in_(texts[start : start + CHUNK]))
-        found.update(connection.execute(part).scalars())
+    for some in chunks(texts):
+        found.update(connection.execute(statement.where(column.in_(some))).scalars())
     return found
 
 

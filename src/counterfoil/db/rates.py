@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -147,18 +148,25 @@ def widen_ranges(connection: sa.Connection, prices: Mapping[quote.Pair, Decimal]
             )
 
 
+# Made once: every quote and every payment asks for prices.
+_PAIRS: sa.BindParameter[Any] = sa.bindparam("pairs", expanding=True)
+_TICKS = sa.select(rate).where(sa.tuple_(rate.c.base, rate.c.currency).in_(_PAIRS))
+_HOURS = sa.select(rate_hour).where(
+    sa.tuple_(rate_hour.c.base, rate_hour.c.currency).in_(_PAIRS),
+    rate_hour.c.hour >= sa.bindparam("oldest"),
+)
+
+
 def get_market(connection: sa.Connection, pairs: Collection[quote.Pair], now: int) -> quote.Market:
     """Return all that is known of the prices of some pairs."""
     ticks: dict[quote.Pair, list[Tick]] = {}
-    wanted = sa.tuple_(rate.c.base, rate.c.currency).in_(list(pairs))
-    for row in connection.execute(sa.select(rate).where(wanted)).mappings():
+    wanted = list(pairs)
+    for row in connection.execute(_TICKS, {"pairs": wanted}).mappings():
         tick = Tick(**{**row, "price": Decimal(row["price"])})
         ticks.setdefault((tick.base, tick.currency), []).append(tick)
     ranges: dict[quote.Pair, quote.Range] = {}
     oldest = (now - quote.WINDOW_MS) // _HOUR_MS
-    wanted = sa.tuple_(rate_hour.c.base, rate_hour.c.currency).in_(list(pairs))
-    statement = sa.select(rate_hour).where(wanted, rate_hour.c.hour >= oldest)
-    for hour in connection.execute(statement):
+    for hour in connection.execute(_HOURS, {"pairs": wanted, "oldest": oldest}):
         pair = (hour.base, hour.currency)
         low, high = Decimal(hour.low), Decimal(hour.high)
         known = ranges.get(pair)

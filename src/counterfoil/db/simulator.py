@@ -15,9 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from counterfoil.core.ports import Block, Outcome, Store, Transaction, Transfer
-from counterfoil.db.quotes import CHUNK
 from counterfoil.db.schema import simulator_block, simulator_transaction
-from counterfoil.db.sql import upsert
+from counterfoil.db.sql import chunks, insert_new
 
 METHOD = "TEST"
 GENESIS = hashlib.sha256(b"counterfoil simulator").hexdigest()
@@ -95,8 +94,7 @@ def get_block(connection: sa.Connection, block_hash: str) -> Block | None:
 
 def list_mempool(connection: sa.Connection) -> tuple[Transaction, ...]:
     """Return the transactions that wait for a block, in the order in which they came."""
-    statement = sa.select(*_TRANSACTION).where(*_WAITING).order_by(simulator_transaction.c.id)
-    return tuple(_transaction(row) for row in connection.execute(statement).mappings())
+    return tuple(_transaction(row) for row in connection.execute(_MEMPOOL).mappings())
 
 
 _TRANSACTION = (
@@ -110,6 +108,8 @@ _WAITING = (
     simulator_transaction.c.block_height.is_(None),
     simulator_transaction.c.dropped_at.is_(None),
 )
+_ALL_WAITING = sa.select(simulator_transaction).where(*_WAITING)
+_MEMPOOL = sa.select(*_TRANSACTION).where(*_WAITING).order_by(simulator_transaction.c.id)
 
 
 def _transaction(row: sa.RowMapping) -> Transaction:
@@ -219,7 +219,7 @@ class Due:
 def get_due(connection: sa.Connection, now: int, block_interval_ms: int, confirmations: int) -> Due:
     """Return what has to happen at `now`."""
     tip = get_tip(connection)
-    waiting = connection.execute(sa.select(simulator_transaction).where(*_WAITING)).mappings().all()
+    waiting = connection.execute(_ALL_WAITING).mappings().all()
     return Due(
         replaced=[row for row in waiting if row["fate"] == REPLACED and row["fate_at"] <= now],
         reorged=_list_reorged(connection, tip, now, confirmations),
@@ -264,39 +264,34 @@ def _list_reorged(
 # --- how it is done ----------------------------------------------------------------------------
 
 
+_GENESIS = {"height": 0, "hash": GENESIS, "parent": NO_PARENT, "mined_at": 0}
+_LOCK = sa.select(simulator_block.c.height).where(simulator_block.c.height == 0).with_for_update()
+
+
 def _lock(connection: sa.Connection) -> None:
     """Let nobody else change the chain until the commit."""
-    connection.execute(
-        upsert(connection, simulator_block)
-        .values(height=0, hash=GENESIS, parent=NO_PARENT, mined_at=0)
-        .on_conflict_do_nothing()
-    )
-    connection.execute(
-        sa.select(simulator_block.c.height).where(simulator_block.c.height == 0).with_for_update()
-    )
+    connection.execute(insert_new(connection, simulator_block), _GENESIS)
+    connection.execute(_LOCK)
 
 
 def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+_INSERT = sa.insert(simulator_transaction).returning(simulator_transaction.c.id)
+_NAME = sa.update(simulator_transaction).where(simulator_transaction.c.id == sa.bindparam("row_id"))
+
+
 def _insert(connection: sa.Connection, spends: str | None = None, **columns: Any) -> str:
     """Add a transaction, which spends an outpoint of its own if none is given; return its txid."""
-    row_id: int = connection.execute(
-        sa.insert(simulator_transaction)
-        # Its name is made from the id that it gets here.
-        .values(txid="", spends="", **columns)
-        .returning(simulator_transaction.c.id)
-    ).scalar_one()
+    # Its name is made from the id that it gets here.
+    nameless = {"txid": "", "spends": "", **columns}
+    row_id: int = connection.execute(_INSERT, nameless).scalar_one()
     contents = (row_id, *columns.values())
     if spends is None:
         spends = json.dumps([f"{_digest('outpoint', *contents)}:0"])
     txid = _digest("transaction", *contents, spends)
-    connection.execute(
-        sa.update(simulator_transaction)
-        .where(simulator_transaction.c.id == row_id)
-        .values(txid=txid, spends=spends)
-    )
+    connection.execute(_NAME, {"row_id": row_id, "txid": txid, "spends": spends})
     return txid
 
 
@@ -315,11 +310,10 @@ def _insert_rival(
 
 
 def _drop(connection: sa.Connection, rows: Collection[sa.RowMapping], now: int) -> None:
-    ids = [row["id"] for row in rows]
-    for start in range(0, len(ids), CHUNK):
+    for some in chunks([row["id"] for row in rows]):
         connection.execute(
             sa.update(simulator_transaction)
-            .where(simulator_transaction.c.id.in_(ids[start : start + CHUNK]))
+            .where(simulator_transaction.c.id.in_(some))
             .values(block_height=None, dropped_at=now)
         )
 

@@ -5,17 +5,18 @@ is answered before COMMIT has returned; what fails undoes its own work alone; a 
 told to everybody who shared it.
 
 Each hand-over between two threads costs more than an insert, and so does every call that lets go of
-Python's lock while the event loop is busy. So jobs go over in one list a turn of the loop, invoices
-go in by one statement for many, and all answers of a commit come back in one call.
+Python's lock while the event loop is busy. So jobs go over in lists, invoices go in by one
+statement for many, and all answers of a commit come back in one call.
 """
 
 import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -27,12 +28,20 @@ from counterfoil.db.invoices import INSERT_COLUMNS, insert_statement
 T = TypeVar("T")
 
 _BATCH_MAX = 256
+# So many jobs do not wait for the end of the loop's turn: when dozens of requests come at once, the
+# disk and the loop work side by side.
+_HAND_OVER_AT = 16
 # So many invoices by one statement at most; each size is a statement that SQLite keeps compiled.
 _ROWS_MAX = 64
+# What the driver says of a value that no column takes.
+_WRONG_ROW = (sqlite3.Error, OverflowError, UnicodeError)
+_VALUES = itemgetter(*INSERT_COLUMNS)
 
 
 class _Job:
     """Something to do in the next commit, what came of it, and whom to answer."""
+
+    __slots__ = ("error", "future", "result")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.future: asyncio.Future[Any] = loop.create_future()
@@ -52,6 +61,8 @@ class _Job:
 class _Function(_Job):
     """A function to run on the connection."""
 
+    __slots__ = ("fn",)
+
     def __init__(self, loop: asyncio.AbstractEventLoop, fn: Callable[[sa.Connection], Any]) -> None:
         super().__init__(loop)
         self.fn = fn
@@ -60,9 +71,11 @@ class _Function(_Job):
 class _Invoice(_Job):
     """An invoice to insert."""
 
+    __slots__ = ("values",)
+
     def __init__(self, loop: asyncio.AbstractEventLoop, row: Mapping[str, Any]) -> None:
         super().__init__(loop)
-        self.values = [row[column] for column in INSERT_COLUMNS]
+        self.values = _VALUES(row)
 
 
 class Writer:
@@ -85,12 +98,11 @@ class Writer:
         result: T = await job.future
         return result
 
-    async def insert(self, row: Mapping[str, Any]) -> int:
-        """Insert an invoice in the next commit and return its id after it."""
+    def insert(self, row: Mapping[str, Any]) -> asyncio.Future[int]:
+        """Insert an invoice in the next commit; its id is there after it."""
         job = _Invoice(self._loop, row)
         self._gather(job)
-        invoice_id: int = await job.future
-        return invoice_id
+        return job.future
 
     async def close(self) -> None:
         """Finish what has come in, then disconnect."""
@@ -103,9 +115,11 @@ class Writer:
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
         self._gathered.append(job)
+        if len(self._gathered) >= _HAND_OVER_AT:
+            self._hand_over()
 
     def _hand_over(self) -> None:
-        """Give the thread what has come in during this turn of the event loop."""
+        """Give the thread what has come in."""
         jobs, self._gathered = self._gathered, []
         if jobs:
             self._handed_over.put(jobs)
@@ -127,14 +141,16 @@ class Writer:
     def _commit(self, jobs: Sequence[_Job]) -> None:
         """Do all jobs in one transaction, so that each has its result or its error."""
         driver = driver_of(self._connection)
+        invoices = [job for job in jobs if isinstance(job, _Invoice)]
+        functions = [job for job in jobs if isinstance(job, _Function)]
         try:
+            if not functions and _insert_alone(driver, invoices):
+                return
             driver.execute("BEGIN IMMEDIATE")
-            invoices = [job for job in jobs if isinstance(job, _Invoice)]
-            for some in _parts(invoices):
-                _insert(driver, some)
-            for job in jobs:
-                if isinstance(job, _Function):
-                    _run(self._connection, job)
+            if invoices:
+                _insert(driver, invoices)
+            for function in functions:
+                _run(self._connection, function)
             driver.execute("COMMIT")
         except (sa.exc.SQLAlchemyError, sqlite3.Error):
             self._recover()
@@ -163,39 +179,48 @@ def _run(connection: sa.Connection, job: _Function) -> None:
     job.error = savepoint.error
 
 
-def _parts(invoices: Sequence[_Invoice]) -> Iterator[Sequence[_Invoice]]:
-    """Cut into parts of a power of two each: few statements, and few different ones."""
-    start, size = 0, _ROWS_MAX
-    while start < len(invoices):
-        while size > len(invoices) - start:
-            size //= 2
-        yield invoices[start : start + size]
-        start += size
-
-
 @cache
 def _insert_many(count: int) -> str:
     return insert_statement("?", count)
 
 
-def _insert(driver: sqlite3.Connection, invoices: Sequence[_Invoice]) -> None:
-    """Insert invoices by one statement; where one of them is wrong, each by its own."""
-    values = [value for each in invoices for value in each.values]
-    last = 0
-    with _Savepoint(driver) as savepoint:
-        last = driver.execute(_insert_many(len(invoices)), values).lastrowid or 0
-    if isinstance(savepoint.error, sqlite3.OperationalError):
+def _insert_alone(driver: sqlite3.Connection, invoices: Sequence[_Invoice]) -> bool:
+    """Insert invoices by a statement that is a transaction by itself; tell whether that could be.
+
+    It lets go of Python's lock once where a transaction of several statements does five times.
+    """
+    if len(invoices) > _ROWS_MAX:
+        return False
+    try:
+        _execute(driver, invoices)
+    except sqlite3.OperationalError:
         # The statement is a good one, so this is about the disk: the commit has failed.
+        raise
+    except _WRONG_ROW:
+        return False
+    return True
+
+
+def _insert(driver: sqlite3.Connection, invoices: Sequence[_Invoice]) -> None:
+    """Insert invoices by as few statements as may be; where one is wrong, each by its own."""
+    with _Savepoint(driver) as savepoint:
+        for start in range(0, len(invoices), _ROWS_MAX):
+            _execute(driver, invoices[start : start + _ROWS_MAX])
+    if isinstance(savepoint.error, sqlite3.OperationalError):
         raise savepoint.error
-    if savepoint.error is None:
-        # The rows of a statement are numbered one after the other: nobody else writes meanwhile.
-        for invoice_id, each in enumerate(invoices, last - len(invoices) + 1):
-            each.result = invoice_id
-    elif len(invoices) == 1:
+    if savepoint.error is not None and len(invoices) == 1:
         invoices[0].error = savepoint.error
-    else:
+    elif savepoint.error is not None:
         for each in invoices:
             _insert(driver, [each])
+
+
+def _execute(driver: sqlite3.Connection, invoices: Sequence[_Invoice]) -> None:
+    values = [value for each in invoices for value in each.values]
+    last = driver.execute(_insert_many(len(invoices)), values).lastrowid or 0
+    # A statement's rows are numbered one after the other: nobody else writes meanwhile.
+    for invoice_id, each in enumerate(invoices, last - len(invoices) + 1):
+        each.result = invoice_id
 
 
 def driver_of(connection: sa.Connection) -> sqlite3.Connection:

@@ -1,5 +1,6 @@
-"""Crediting a transfer to an invoice: at which price, and how deep it must be to be final."""
+"""Crediting transfers to invoices: at which price, and how deep they must be to be final."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -9,7 +10,6 @@ from counterfoil.core.payment import counted
 from counterfoil.core.ports import Method
 from counterfoil.db import payments
 from counterfoil.db.engine import Connection
-from counterfoil.db.quotes import Quote
 from counterfoil.services.context import Context
 
 
@@ -31,46 +31,69 @@ class Came:
         return money.to_fiat(self.amount_atomic, self.rate, self.method.decimals)
 
 
-def credit(
-    connection: Connection,
-    context: Context,
-    invoice_id: int,
-    amount: Decimal,
-    came: Came,
-    price: Quote | Fraction,
-    now: int,
-) -> int:
-    """Credit a transfer to an invoice of `amount` and return the new payment's id.
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A coin's price for one transfer, and the quote that says it: None where none does."""
 
-    `price` is the quote that it pays, or what it is worth where no quote says it.
-    """
-    if isinstance(price, Quote):
-        per_atomic = Fraction(price.fiat) / price.amount_atomic
-    else:
-        per_atomic = price / came.amount_atomic
-    coins = _coins_at_stake(connection, invoice_id, amount, came, per_atomic)
-    rate, worth = came.rate, came.worth
-    return payments.insert_payment(
-        connection,
-        invoice_id=invoice_id,
+    per_atomic: Fraction
+    quote_id: int | None
+
+    @classmethod
+    def quoted(cls, quote_id: int, fiat: Decimal, amount_atomic: int) -> "Price":
+        """Return the price of a quote."""
+        return cls(Fraction(fiat) / amount_atomic, quote_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """A transfer that is to be credited to an invoice of `amount`."""
+
+    invoice_id: int
+    amount: Decimal
+    came: Came
+    price: Price
+
+
+def credit(
+    connection: Connection, context: Context, new: Sequence[Credit], now: int
+) -> dict[int, int]:
+    """Credit transfers to invoices; return the payments' ids by transfer."""
+    made: dict[int, int] = {}
+    while new:
+        # One to an invoice at a time: the depth that the next one needs depends on those before.
+        first: dict[int, Credit] = {}
+        for each in new:
+            first.setdefault(each.invoice_id, each)
+        known = payments.list_credited_of(connection, first, {})
+        rows = [_payment(context, each, known.get(i, [])) for i, each in first.items()]
+        made |= payments.insert_payments(connection, rows, now)
+        new = [each for each in new if first[each.invoice_id] is not each]
+    return made
+
+
+def _payment(
+    context: Context, new: Credit, known: Iterable[payments.Credited]
+) -> payments.NewPayment:
+    """Return what a transfer is to its invoice, `known` being the payments that came before it."""
+    came, price, worth = new.came, new.price, new.came.worth
+    coins = _coins_at_stake(new, known)
+    return payments.NewPayment(
+        invoice_id=new.invoice_id,
         transfer_id=came.transfer_id,
-        price=price.id if isinstance(price, Quote) else price,
+        price=came.amount_atomic * price.per_atomic if price.quote_id is None else price.quote_id,
         arrived_at=came.arrived_at,
-        arrival=None if rate is None or worth is None else (rate, worth),
+        arrival=None if came.rate is None or worth is None else (came.rate, worth),
         depth_needed=context.methods.chain_of(came.method).confirmations.needed(coins),
-        now=now,
     )
 
 
-def _coins_at_stake(
-    connection: Connection, invoice_id: int, amount: Decimal, came: Came, per_atomic: Fraction
-) -> Fraction:
+def _coins_at_stake(new: Credit, known: Iterable[payments.Credited]) -> Fraction:
     """Return what a reorg could take, in whole coins: the invoice, or what came if that is more.
 
     Fiat is turned into coin at the payment's own price, so no rate is needed now.
     """
-    known = payments.list_credited(connection, invoice_id, {})
-    seen = came.amount_atomic * per_atomic
+    per_atomic = new.price.per_atomic
+    seen = new.came.amount_atomic * per_atomic
     for earlier in counted([item.payment for item in known]):
         seen += earlier.quoted_value
-    return Fraction(max(Fraction(amount), seen) / per_atomic, 10**came.method.decimals)
+    return Fraction(max(Fraction(new.amount), seen) / per_atomic, 10**new.came.method.decimals)

@@ -19,7 +19,7 @@ from counterfoil.db.invoices import Invoice
 from counterfoil.db.payments import Credited
 from counterfoil.services.audit import Actor, record
 from counterfoil.services.context import Context
-from counterfoil.services.crediting import Came, credit
+from counterfoil.services.crediting import Came, Credit, Price, credit
 from counterfoil.services.invoices import credited
 from counterfoil.services.payments import reassess
 
@@ -136,7 +136,8 @@ async def attach(
             item.rates.get(invoice.currency),
         )
         price = _price(connection, invoice, came, value)
-        payment_id = credit(connection, context, invoice.id, invoice.amount, came, price, now)
+        new = Credit(invoice.id, invoice.amount, came, price)
+        payment_id = credit(connection, context, [new], now)[item.transfer_id]
         details = {} if value is None else {"fiat_value": value}
         deed = Deed("attach", invoice.id, payment_id, item.transfer_id, details)
         record(connection, who, deed, now)
@@ -156,12 +157,11 @@ async def attach(
     return done
 
 
-def _price(
-    connection: Connection, invoice: Invoice, came: Came, value: str | None
-) -> quotes.Quote | Fraction:
-    """Return the quote that prices a transfer, or what it is worth without one."""
+def _price(connection: Connection, invoice: Invoice, came: Came, value: str | None) -> Price:
+    """Return the price of a transfer: the typed one, its quote's, or that of when it came."""
     if value is not None:
-        return Fraction(money.parse_fiat(value, invoice.currency, "fiat_value"))
+        worth = Fraction(money.parse_fiat(value, invoice.currency, "fiat_value"))
+        return Price(worth / came.amount_atomic, None)
     known = {quote.id: quote for quote in quotes.list_of_invoice(connection, invoice.id)}
     candidates = [
         matching.Candidate(
@@ -172,10 +172,11 @@ def _price(
     method_id = came.method.id
     quote_id = matching.price_of(candidates, method_id, came.amount_atomic, came.arrived_at)
     if quote_id is not None:
-        return known[quote_id]
+        paid = known[quote_id]
+        return Price.quoted(paid.id, paid.fiat, paid.amount_atomic)
     if came.worth is None:
         raise _value_needed(invoice)
-    return came.worth
+    return Price(came.worth / came.amount_atomic, None)
 
 
 def _value_needed(invoice: Invoice) -> InvalidError:
@@ -215,15 +216,12 @@ async def detach(context: Context, who: Actor, payment_id: int, now: int) -> tup
         if taken is None:
             raise no_payment()
         transfer_id, rate = taken
-        item_id = inbox.insert(
-            connection,
-            who.merchant_id,
-            who.mode,
-            transfer_id,
-            matching.Reason.DETACHED,
-            {} if rate is None else {invoice.currency: rate},
-            now,
-        )
+        rates = inbox.get_rates(connection, transfer_id)
+        if rate is not None:
+            rates[invoice.currency] = rate
+        reason = matching.Reason.DETACHED
+        item = inbox.NewItem(who.merchant_id, who.mode, transfer_id, reason, rates)
+        item_id = inbox.insert_all(connection, [item], now)[transfer_id]
         record(connection, who, Deed("detach", invoice_id, payment_id, transfer_id), now)
         if not reassess(connection, context, invoice_id, now, taken_id=payment_id):
             # It had counted for nothing, but the page has shown it.

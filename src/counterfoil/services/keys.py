@@ -13,6 +13,8 @@ from counterfoil.db.engine import Connection
 _HINT_LENGTH = 12
 # A revoked key is refused everywhere within this time; until then a process may remember it.
 _REMEMBERED_MS = 1_000
+# So long before that it is asked again, and the requests of a busy shop need not wait for it.
+_ASK_AHEAD_MS = 500
 _REMEMBERED_MAX = 1_000
 
 
@@ -28,6 +30,7 @@ class Keyring:
     def __init__(self, store: Store) -> None:
         """Start with nothing remembered."""
         self._store = store
+        # By the digest of the whole header, of which there are a few for each key.
         self._remembered: dict[str, _Remembered] = {}
         self._used_at: dict[int, int] = {}
         self._looking_up: dict[str, asyncio.Task[Principal]] = {}
@@ -40,48 +43,55 @@ class Keyring:
         if not header:
             message = "Send your API key in the Authorization header."
             raise UnauthenticatedError("missing_key", message)
-        scheme, _, rest = header.partition(" ")
-        key = rest.strip() if scheme.lower() == "bearer" else header.strip()
-        digest = access.digest(key)
-        remembered = self._remembered.get(digest)
-        if remembered is not None and now < remembered.until:
-            principal = remembered.principal
-        elif access.is_well_formed(key):
-            principal = await self._look_up_once(digest, now)
-        else:
-            message = "This is not a Counterfoil API key, or it has a typo in it."
-            raise UnauthenticatedError("bad_key", message)
-        self._used_at[principal.key_id] = now
+        principal = self.known(header, now)
+        if principal is None:
+            task = self._look_up_once(access.digest(header), header, now)
+            # Whoever goes away does not take the answer of the others along.
+            principal = await asyncio.shield(task)
+            self._used_at[principal.key_id] = now
         return principal
 
-    async def _look_up_once(self, digest: str, now: int) -> Principal:
-        """Look a key up for all who ask for it now.
+    def known(self, header: str, now: int) -> Principal | None:
+        """Return who asks where that is known from a moment ago, as it is of most requests."""
+        asked = access.digest(header)
+        remembered = self._remembered.get(asked)
+        # Nor is it known from a time that is still to come: then the clock has been set back.
+        if remembered is None or not 0 < remembered.until - now <= _REMEMBERED_MS:
+            return None
+        if now >= remembered.until - _ASK_AHEAD_MS:
+            self._look_up_once(asked, header, now)
+        self._used_at[remembered.principal.key_id] = now
+        return remembered.principal
+
+    def _look_up_once(self, asked: str, header: str, now: int) -> asyncio.Task[Principal]:
+        """Look a key up for all who ask for it now; raises UnauthenticatedError where it is none.
 
         When a busy shop's key has been remembered long enough, dozens of its requests find that out
         before the first has its answer.
         """
-        task = self._looking_up.get(digest)
+        task = self._looking_up.get(asked)
         if task is None:
-            task = self._looking_up[digest] = asyncio.create_task(self._look_up(digest, now))
-            task.add_done_callback(lambda done: self._looked_up(digest, done))
-        # Whoever goes away does not take the answer of the others along.
-        return await asyncio.shield(task)
+            look_up = self._look_up(asked, _digest_of_key(header), now)
+            task = self._looking_up[asked] = asyncio.create_task(look_up)
+            task.add_done_callback(lambda done: self._looked_up(asked, done))
+        return task
 
-    def _looked_up(self, digest: str, task: asyncio.Task[Principal]) -> None:
-        del self._looking_up[digest]
+    def _looked_up(self, asked: str, task: asyncio.Task[Principal]) -> None:
+        del self._looking_up[asked]
         if not task.cancelled():
             # Asked for here, so that nobody misses it where all who waited have gone.
             task.exception()
 
-    async def _look_up(self, digest: str, now: int) -> Principal:
-        found = await self._store.read(lambda connection: merchants.find_key(connection, digest))
-        if found is None:
-            self._remembered.pop(digest, None)
+    async def _look_up(self, asked: str, digest: str, now: int) -> Principal:
+        row = await self._store.find_key(digest)
+        if row is None:
+            self._remembered.pop(asked, None)
             raise UnauthenticatedError("bad_key", "This API key is unknown or has been revoked.")
         if len(self._remembered) >= _REMEMBERED_MAX:
             self._remembered.clear()
-        self._remembered[digest] = _Remembered(found, now + _REMEMBERED_MS)
-        return found
+        principal = merchants.principal(row)
+        self._remembered[asked] = _Remembered(principal, now + _REMEMBERED_MS)
+        return principal
 
     async def save_last_used(self) -> None:
         """Write when keys were last used: once for many requests."""
@@ -91,6 +101,15 @@ class Keyring:
         await self._store.write(lambda connection: merchants.save_last_used(connection, used_at))
         # What was used meanwhile, or could not be written, is written the next time.
         self._used_at = {key: at for key, at in self._used_at.items() if at != used_at.get(key)}
+
+
+def _digest_of_key(header: str) -> str:
+    scheme, _, rest = header.partition(" ")
+    key = rest.strip() if scheme.lower() == "bearer" else header.strip()
+    if not access.is_well_formed(key):
+        message = "This is not a Counterfoil API key, or it has a typo in it."
+        raise UnauthenticatedError("bad_key", message)
+    return access.digest(key)
 
 
 def require(principal: Principal, scope: Scope) -> None:

@@ -11,13 +11,15 @@ from decimal import Decimal
 
 from counterfoil.core import events, matching, money
 from counterfoil.core.invoice import EventType
+from counterfoil.core.matching import Kind
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Mode, Transaction, Transfer
+from counterfoil.core.quote import Rate
 from counterfoil.db import inbox, invoices, loops, merchants, outbox, payments, quotes
 from counterfoil.db.engine import Connection
-from counterfoil.db.quotes import StoredDestination
+from counterfoil.db.quotes import Asked, StoredDestination
 from counterfoil.services import rates
 from counterfoil.services.context import Context
-from counterfoil.services.crediting import Came, credit
+from counterfoil.services.crediting import Came, Credit, Price, credit
 
 # A node that has just started knows little; one that has been up this long and still answers
 # "unknown" for that long has dropped the transaction.
@@ -37,6 +39,43 @@ class _Look:
     now: int
     watched_at: int | None
     touched: set[int] = field(default_factory=set)
+    _rates: dict[tuple[str, str, int], Rate | None] = field(default_factory=dict)
+
+    def rate_of(self, method: Method, currency: str, arrived_at: int) -> Rate | None:
+        """Return what a coin cost on arrival, looked up once for all that came together."""
+        key = (method.id, currency, arrived_at)
+        if key not in self._rates:
+            self._rates[key] = rates.rate_of(self.connection, method, currency, arrived_at)
+        return self._rates[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A transfer to a destination of ours, with its transaction and the time of its arrival."""
+
+    seen: Transaction
+    transfer: Transfer
+    owner: StoredDestination
+    arrived_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stray:
+    """A new transfer that pays no quote, why, and what was asked for at its destination.
+
+    `method` is None where it is switched off.
+    """
+
+    transfer_id: int
+    received: _Received
+    method: Method | None
+    reason: matching.Reason
+    asked: Sequence[Asked]
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in whose inbox it lies."""
+        return self.method.mode if self.method else Mode.LIVE
 
 
 def _look(connection: Connection, context: Context, chain: Chain, now: int) -> _Look:
@@ -98,18 +137,18 @@ def record_mempool(
 ) -> None:
     """Record what is unconfirmed, what was replaced, and what the node no longer knows."""
     look = _look(connection, context, chain, now)
-    destinations = _ours(connection, mempool.fresh)
-    for seen in mempool.fresh:
-        _observe(look, seen, None, destinations)
+    _observe(look, mempool.fresh, None)
     pending = payments.list_pending(connection, chain.name)
     _find_displaced(look, pending, mempool.fresh, listed=mempool.txids)
+    back = []
     for known in pending:
         if known.txid in mempool.txids:
             if known.gone_at is not None or known.unknown_since is not None:
-                payments.set_place(connection, known.id, None)
-                look.touched.add(known.id)
+                back.append(known.id)
         elif known.gone_at is None and mempool.is_complete:
             _miss(look, known, head)
+    payments.set_place(connection, back, None)
+    look.touched.update(back)
     _mark_due(look, None)
     if mempool.is_complete and is_tip_fresh:
         loops.save_watched(connection, chain.name, looked_at, _WATCH_GAP_MAX_MS)
@@ -126,51 +165,51 @@ def _miss(look: _Look, known: payments.StoredTransaction, head: Head) -> None:
 
 def _add_block(look: _Look, block: Block) -> None:
     pending = payments.list_pending(look.connection, look.chain.name)
-    destinations = _ours(look.connection, block.transactions)
-    for seen in block.transactions:
-        _observe(look, seen, block, destinations)
+    _observe(look, block.transactions, block)
     mined = {seen.txid for seen in block.transactions}
     waiting = [known for known in pending if known.txid not in mined]
     _find_displaced(look, waiting, block.transactions, listed=frozenset())
     loops.add_header(look.connection, look.chain.name, block)
 
 
-def _ours(
-    connection: Connection, transactions: Iterable[Transaction]
-) -> Mapping[bytes, StoredDestination]:
-    """Return the destinations of ours that the transactions pay."""
-    keys = {t.destination for seen in transactions for t in seen.transfers}
-    return quotes.match_destinations(connection, keys)
+def _observe(look: _Look, transactions: Sequence[Transaction], block: Block | None) -> None:
+    """Record the transactions that pay destinations of ours, and what they pay.
 
-
-def _observe(
-    look: _Look,
-    seen: Transaction,
-    block: Block | None,
-    destinations: Mapping[bytes, StoredDestination],
-) -> None:
-    """Record a transaction if it pays a destination of ours, and what it pays."""
-    paying = [t for t in seen.transfers if t.amount_atomic > 0 and t.destination in destinations]
+    All at once: the statements for a thousand payments are those for one.
+    """
+    keys = {t.destination for seen in transactions for t in seen.transfers if t.amount_atomic > 0}
+    owners = quotes.match_destinations(look.connection, keys)
+    paying = {
+        seen.txid: seen
+        for seen in transactions
+        if any(t.destination in owners and t.amount_atomic > 0 for t in seen.transfers)
+    }
     if not paying:
         return
-    known = payments.get_transaction(look.connection, look.chain.name, seen.txid)
-    if known is None:
-        arrived_at = _arrival(look, seen, block)
-        transaction_id = payments.insert_transaction(
-            look.connection, look.chain.name, seen, arrived_at, block
+    known = payments.find_transactions(look.connection, look.chain.name, paying)
+    arrivals = {
+        txid: known[txid].first_seen_at if txid in known else _arrival(look, seen, block)
+        for txid, seen in paying.items()
+    }
+    fresh = [(seen, arrivals[txid]) for txid, seen in paying.items() if txid not in known]
+    ids = {txid: stored.id for txid, stored in known.items()}
+    ids |= payments.insert_transactions(look.connection, look.chain.name, fresh, block)
+    moved = [s.id for s in known.values() if block is not None or s.block_height is None]
+    payments.set_place(look.connection, moved, block)
+    look.touched.update(ids.values())
+    received = {
+        (ids[txid], transfer.index): _Received(
+            seen, transfer, owners[transfer.destination], arrivals[txid]
         )
-    else:
-        transaction_id, arrived_at = known.id, known.first_seen_at
-        if block is not None or known.block_height is None:
-            payments.set_place(look.connection, known.id, block)
-    look.touched.add(transaction_id)
-    for transfer in paying:
-        transfer_id = payments.insert_transfer(
-            look.connection, transaction_id, transfer, destinations[transfer.destination].id
-        )
-        if transfer_id is not None:
-            owner = destinations[transfer.destination]
-            _match(look, seen, transfer, transfer_id, owner, arrived_at)
+        for txid, seen in paying.items()
+        for transfer in seen.transfers
+        if transfer.destination in owners and transfer.amount_atomic > 0
+    }
+    new = payments.insert_transfers(
+        look.connection,
+        [(place[0], each.transfer, each.owner.id) for place, each in received.items()],
+    )
+    _match(look, {new[place]: each for place, each in received.items() if place in new})
 
 
 def _arrival(look: _Look, seen: Transaction, block: Block | None) -> int:
@@ -182,77 +221,82 @@ def _arrival(look: _Look, seen: Transaction, block: Block | None) -> int:
     return min(look.now, max(block.mined_at, look.watched_at or 0))
 
 
-def _match(
-    look: _Look,
-    seen: Transaction,
-    transfer: Transfer,
-    transfer_id: int,
-    owner: StoredDestination,
-    arrived_at: int,
-) -> None:
-    """Credit a new transfer to the quote that it pays, or put it into the inbox."""
+def _match(look: _Look, received: Mapping[int, _Received]) -> None:
+    """Credit new transfers, by their ids, to the quotes that they pay; keep the others."""
     connection = look.connection
-    candidates = quotes.list_candidates(connection, owner, transfer)
-    is_own = owner.key in seen.senders or payments.is_from_merchant(
-        connection, look.chain.name, seen.spends, owner.merchant_id
-    )
-    found = matching.match(
-        transfer, owner.kind, [c for _, c in candidates], arrived_at, is_own=is_own
-    )
-    method = look.context.methods.get(transfer.method)
-    if isinstance(found, matching.Unmatched) or method is None:
-        reason = found.reason if isinstance(found, matching.Unmatched) else None
-        reason = reason or matching.Reason.OTHER_METHOD
-        asking = {invoice_id for invoice_id, _ in candidates}
-        known_rates = _rates(look, method, owner.merchant_id, asking, arrived_at)
-        _to_inbox(look, seen, transfer, transfer_id, owner, reason, known_rates)
-        return
-    invoice_id = next(i for i, c in candidates if c.quote_id == found.quote_id)
-    amount, currency = invoices.get_amount(connection, invoice_id)
-    rate = rates.rate_of(connection, method, currency, arrived_at)
-    asked = next(
-        q for q in quotes.list_of_invoice(connection, invoice_id) if q.id == found.quote_id
-    )
-    came = Came(
-        transfer_id, method, transfer.amount_atomic, arrived_at, rate.price if rate else None
-    )
-    credit(connection, look.context, invoice_id, amount, came, asked, look.now)
+    exclusive = {each.owner.id for each in received.values() if each.owner.kind is Kind.EXCLUSIVE}
+    asked_at = quotes.list_asked(connection, exclusive)
+    spent = {outpoint for each in received.values() for outpoint in each.seen.spends}
+    merchants_of = payments.list_owners(connection, look.chain.name, spent)
+    paying: list[Credit] = []
+    strays: list[_Stray] = []
+    for transfer_id, each in received.items():
+        owner, transfer = each.owner, each.transfer
+        asked = (
+            asked_at[owner.id]
+            if owner.id in exclusive
+            else quotes.list_asked_of_shared(connection, owner.id, transfer)
+        )
+        is_own = owner.key in each.seen.senders or any(
+            merchants_of.get(outpoint) == owner.merchant_id for outpoint in each.seen.spends
+        )
+        candidates = [one.candidate for one in asked]
+        found = matching.match(transfer, owner.kind, candidates, each.arrived_at, is_own=is_own)
+        method = look.context.methods.get(transfer.method)
+        if isinstance(found, matching.Unmatched):
+            strays.append(_Stray(transfer_id, each, method, found.reason, asked))
+        elif method is None:
+            reason = matching.Reason.OTHER_METHOD
+            strays.append(_Stray(transfer_id, each, method, reason, asked))
+        else:
+            paid = next(one for one in asked if one.candidate.quote_id == found.quote_id)
+            paying.append(_credit(look, transfer_id, each, paid, method))
+    credit(connection, look.context, paying, look.now)
+    if strays:
+        _to_inbox(look, strays)
 
 
-def _rates(
-    look: _Look,
-    method: Method | None,
-    merchant_id: int,
-    invoice_ids: Iterable[int],
-    arrived_at: int,
-) -> dict[str, Decimal]:
+def _credit(look: _Look, transfer_id: int, each: _Received, paid: Asked, method: Method) -> Credit:
+    """Return what a transfer is to the quote that it pays."""
+    amount_atomic, asked = each.transfer.amount_atomic, paid.candidate
+    rate = look.rate_of(method, paid.currency, each.arrived_at)
+    came = Came(transfer_id, method, amount_atomic, each.arrived_at, rate.price if rate else None)
+    price = Price.quoted(asked.quote_id, paid.fiat, asked.amount_atomic)
+    return Credit(paid.invoice_id, paid.amount, came, price)
+
+
+def _to_inbox(look: _Look, strays: Sequence[_Stray]) -> None:
+    """Keep transfers that pay no quote, and tell those who asked to be told."""
+    own = merchants.list_currencies(
+        look.connection, {stray.received.owner.merchant_id for stray in strays}
+    )
+    items = [
+        inbox.NewItem(
+            merchant_id=stray.received.owner.merchant_id,
+            mode=stray.mode,
+            transfer_id=stray.transfer_id,
+            reason=stray.reason,
+            rates=_rates(look, stray, own[stray.received.owner.merchant_id]),
+        )
+        for stray in strays
+    ]
+    inbox.insert_all(look.connection, items, look.now)
+    outbox.append_all(look.connection, [_event(look, stray) for stray in strays], look.now)
+
+
+def _rates(look: _Look, stray: _Stray, currency: str) -> dict[str, Decimal]:
     """Return what a coin costs in the currencies in which it may be credited by hand some day."""
-    if method is None:
+    if stray.method is None:
         return {}
-    currencies = {merchants.get(look.connection, merchant_id).currency}
-    currencies |= {invoices.get_amount(look.connection, each)[1] for each in set(invoice_ids)}
     found = {
-        currency: rates.rate_of(look.connection, method, currency, arrived_at)
-        for currency in currencies
+        each: look.rate_of(stray.method, each, stray.received.arrived_at)
+        for each in sorted({currency, *(one.currency for one in stray.asked)})
     }
-    return {currency: rate.price for currency, rate in found.items() if rate is not None}
+    return {each: rate.price for each, rate in found.items() if rate is not None}
 
 
-def _to_inbox(
-    look: _Look,
-    seen: Transaction,
-    transfer: Transfer,
-    transfer_id: int,
-    owner: StoredDestination,
-    reason: matching.Reason,
-    known_rates: Mapping[str, Decimal],
-) -> None:
-    """Keep a transfer that pays no quote, and tell those who asked to be told."""
-    method = look.context.methods.get(transfer.method)
-    mode = method.mode if method else Mode.LIVE
-    inbox.insert(
-        look.connection, owner.merchant_id, mode, transfer_id, reason, known_rates, look.now
-    )
+def _event(look: _Look, stray: _Stray) -> outbox.NewEvent:
+    """Return the event that tells of a transfer in the inbox."""
     happening = events.Happening(EventType.INBOX, None, None)
 
     def body(place: outbox.Place) -> bytes:
@@ -260,25 +304,26 @@ def _to_inbox(
             "id": str(place.id),
             "seq": str(place.seq),
             "created_at": events.iso(place.id.at),
-            "reason": reason.value,
-            "payment": None if method is None else _describe(look, seen, transfer, method),
-            "test": mode is Mode.TEST,
+            "reason": stray.reason.value,
+            "payment": _describe(look, stray),
+            "test": stray.mode is Mode.TEST,
         }
         return events.body(happening, None, extra)
 
-    new = outbox.NewEvent(owner.merchant_id, mode, None, EventType.INBOX, None, None, body)
-    outbox.append(look.connection, new, look.now)
+    merchant_id = stray.received.owner.merchant_id
+    return outbox.NewEvent(merchant_id, stray.mode, None, EventType.INBOX, None, None, body)
 
 
-def _describe(
-    look: _Look, seen: Transaction, transfer: Transfer, method: Method
-) -> dict[str, str | None]:
+def _describe(look: _Look, stray: _Stray) -> dict[str, str | None] | None:
     """Return what an event says of a transfer that is no invoice's; money is text."""
+    method, received = stray.method, stray.received
+    if method is None:
+        return None
     return {
         "coin": method.symbol,
         "network": look.chain.name,
-        "txid": seen.txid,
-        "amount": money.format_coin(transfer.amount_atomic, method.decimals),
+        "txid": received.seen.txid,
+        "amount": money.format_coin(received.transfer.amount_atomic, method.decimals),
     }
 
 

@@ -1,6 +1,7 @@
 """Telling: claiming what is due, and what follows from each attempt."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from counterfoil.core import events, retry
 from counterfoil.core.ports import Answer, Attempt, Store
@@ -37,40 +38,55 @@ async def claim(
     return await store.write(write)
 
 
-async def record(store: Store, claimed: Delivery, made: Attempt, now: int, jitter: int) -> None:
-    """Record an attempt, and decide whether and when there is another one."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An attempt at a delivery; `jitter` is what the wait for the next one is varied by."""
+
+    delivery: Delivery
+    attempt: Attempt
+    jitter: int
+
+
+async def record(store: Store, made: Sequence[Made], now: int) -> None:
+    """Record attempts, and decide for each whether and when there is another one."""
 
     def write(connection: Connection) -> None:
-        attempts = claimed.attempts + 1
-        state, next_at = deliveries.DELIVERED, now
-        if made.answer is not Answer.DELIVERED:
-            first_at = claimed.first_at if claimed.first_at is not None else now
-            follows = retry.after_failure(
-                made.answer, attempts, first_at, now, jitter, made.retry_after_s
-            )
-            if isinstance(follows, retry.Again):
-                state, next_at = deliveries.DUE, follows.at
-            else:
-                state = deliveries.PARKED
-        is_ours = deliveries.record_attempt(
-            connection, claimed, made, state=state, next_at=next_at, now=now
-        )
-        if is_ours:
-            _note_health(connection, claimed.channel_id, made, now)
+        ours = deliveries.record_attempts(connection, [_outcome(each, now) for each in made], now)
+        answers = {(e.delivery.channel_id, e.attempt.answer) for e in made if e.delivery.id in ours}
+        # Channels in their order, in which all lock them, and of each its successes first: who has
+        # just heard something is not paused for what it failed to hear at the same time.
+        for channel_id, answer in sorted(
+            answers, key=lambda a: (a[0], a[1] is not Answer.DELIVERED)
+        ):
+            _note_health(connection, channel_id, answer, now)
 
     await store.write(write)
 
 
-def _note_health(connection: Connection, channel_id: int, made: Attempt, now: int) -> None:
+def _outcome(made: Made, now: int) -> deliveries.Outcome:
+    """Return what follows from an attempt."""
+    claimed, answer = made.delivery, made.attempt.answer
+    if answer is Answer.DELIVERED:
+        return deliveries.Outcome(claimed, made.attempt, deliveries.DELIVERED, now)
+    first_at = claimed.first_at if claimed.first_at is not None else now
+    follows = retry.after_failure(
+        answer, claimed.attempts + 1, first_at, now, made.jitter, made.attempt.retry_after_s
+    )
+    if isinstance(follows, retry.Again):
+        return deliveries.Outcome(claimed, made.attempt, deliveries.DUE, follows.at)
+    return deliveries.Outcome(claimed, made.attempt, deliveries.PARKED, now)
+
+
+def _note_health(connection: Connection, channel_id: int, answer: Answer, now: int) -> None:
     """Pause an endpoint that wants no more, or that has failed for days."""
-    if made.answer is Answer.DELIVERED:
-        outbox.set_failing_since(connection, channel_id, None)
+    if answer is Answer.DELIVERED:
+        outbox.note_well(connection, channel_id)
         return
-    if made.answer is Answer.GONE:
+    if answer is Answer.GONE:
         reason = "The endpoint answered 410 Gone. Resume it when it should hear from us again."
         outbox.pause_channel(connection, channel_id, reason, now)
         return
-    outbox.set_failing_since(connection, channel_id, now)
+    outbox.note_failing(connection, channel_id, now)
     found = outbox.get_channel(connection, channel_id)
     if found and found.failing_since is not None and now - found.failing_since >= PAUSE_AFTER_MS:
         reason = "Every attempt has failed for three days. Resume it when the endpoint is mended."

@@ -5,8 +5,11 @@ invoice, reads all its facts, asks the pure `core.invoice.assess` what they mean
 and the events of the difference in the caller's transaction.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from msgspec import structs
 
 from counterfoil.core import events
 from counterfoil.core.invoice import Assessment, Facts, Standing, Status, assess
@@ -34,56 +37,109 @@ def reassess(
     Idempotent: the same facts change nothing and tell nothing, however often it is called.
     `taken_id` is the payment, or the mark, that the merchant has just taken away.
     """
-    invoice = invoices.lock(connection, invoice_id)
-    states = _states(connection, invoice_id)
-    heights = {name: state.cursor.height for name, state in states.items() if state.cursor}
-    credited = _settle(connection, payments.list_credited(connection, invoice_id, heights), now)
-    is_due = invoice.due_at is not None and invoice.due_at <= now
-    waits_until = waits(connection, [invoice_id], now).get(invoice_id) if is_due else None
-    assessment = assess(_facts(invoice, states, waits_until, credited, taken_id), now)
-    before, after = invoice.standing, assessment.standing
-    saved = replace(after, notices=events.told(before, after))
-    if saved == before:
-        return False
-    paid_at = _paid_at(invoice, after, now)
-    invoices.save_assessment(connection, invoice_id, saved, paid_at=paid_at, now=now)
-    changed = replace(invoice, standing=saved, paid_at=paid_at)
-    if after.seen != before.seen:
-        replace_open_quotes(connection, context, changed, now)
+    taken = {} if taken_id is None else {invoice_id: taken_id}
+    return invoice_id in reassess_all(connection, context, [invoice_id], now, taken)
+
+
+def reassess_all(
+    connection: Connection,
+    context: Context,
+    invoice_ids: Sequence[int],
+    now: int,
+    taken: Mapping[int, int] = MappingProxyType({}),
+) -> set[int]:
+    """Do what `reassess` does for some invoices; return those that have changed.
+
+    The facts of all are read at once, which takes hardly longer than reading those of one. `taken`
+    are the payments and marks that were just taken away, by invoice.
+    """
+    changes = _changes(connection, invoice_ids, now, taken)
+    if not changes:
+        return set()
+    invoices.save_assessments(connection, [change.invoice for change in changes], now)
+    moved = [
+        (change.invoice, change.asked)
+        for change in changes
+        if change.invoice.standing.seen != change.before.seen
+    ]
+    replace_open_quotes(connection, context, moved, now)
     # Last, since it takes the merchant's lock, for which all the merchant's other invoices wait.
-    _tell(connection, context, changed, before, assessment, credited, now)
-    return True
+    new = [event for change in changes for event in _events(context, change)]
+    if new:
+        outbox.append_all(connection, new, now)
+    return {change.invoice.id for change in changes}
 
 
-def _states(connection: Connection, invoice_id: int) -> Mapping[str, loops.ChainState]:
-    """Return the chains on which an amount was ever shown for an invoice."""
-    shown = sorted({quote.chain for quote in quotes.list_of_invoice(connection, invoice_id)})
-    return {state.name: state for state in loops.list_chains(connection, shown)}
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """An invoice as it stands now, how it stood before, and what was read of it."""
+
+    invoice: Invoice
+    before: Standing
+    assessment: Assessment
+    asked: Sequence[quotes.Quote]
+    credited: Sequence[Credited]
 
 
-def _settle(connection: Connection, credited: list[Credited], now: int) -> list[Credited]:
+def _changes(
+    connection: Connection, invoice_ids: Sequence[int], now: int, taken: Mapping[int, int]
+) -> list[_Change]:
+    """Lock invoices, read all their facts, and return those that stand elsewhere now."""
+    locked = invoices.lock_all(connection, invoice_ids)
+    known = quotes.list_of_invoices(connection, invoice_ids)
+    names = sorted({quote.chain for each in known.values() for quote in each})
+    states = {state.name: state for state in loops.list_chains(connection, names)}
+    heights = {name: state.cursor.height for name, state in states.items() if state.cursor}
+    credited = _settle(connection, payments.list_credited_of(connection, invoice_ids, heights), now)
+    due = [each.id for each in locked if each.due_at is not None and each.due_at <= now]
+    waits_until = waits(connection, due, now) if due else {}
+    changes = []
+    for invoice in locked:
+        asked = known.get(invoice.id, [])
+        shown = {quote.chain for quote in asked}
+        on = [state for state in states.values() if state.name in shown]
+        paid = credited.get(invoice.id, [])
+        facts = _facts(invoice, on, waits_until.get(invoice.id), paid, taken.get(invoice.id))
+        assessment = assess(facts, now)
+        before, after = invoice.standing, assessment.standing
+        saved = replace(after, notices=events.told(before, after))
+        if saved != before:
+            changed = structs.replace(
+                invoice, standing=saved, paid_at=_paid_at(invoice, after, now)
+            )
+            changes.append(_Change(changed, before, assessment, asked, paid))
+    return changes
+
+
+def _settle(
+    connection: Connection, credited: Mapping[int, list[Credited]], now: int
+) -> Mapping[int, list[Credited]]:
     """Record which payments are as deep as they must be for the first time."""
     ripe = {
         item.payment.id
-        for item in credited
+        for items in credited.values()
+        for item in items
         if item.payment.is_deep and item.payment.final_at is None and item.payment.gone_at is None
     }
     if not ripe:
         return credited
     payments.set_final(connection, ripe, now)
-    return [
-        replace(item, payment=replace(item.payment, final_at=now))
-        if item.payment.id in ripe
-        else item
-        for item in credited
-    ]
+    return {
+        invoice_id: [
+            replace(item, payment=replace(item.payment, final_at=now))
+            if item.payment.id in ripe
+            else item
+            for item in items
+        ]
+        for invoice_id, items in credited.items()
+    }
 
 
 def _facts(
     invoice: Invoice,
-    states: Mapping[str, loops.ChainState],
+    states: Sequence[loops.ChainState],
     waits_until: int | None,
-    credited: list[Credited],
+    credited: Sequence[Credited],
     taken_id: int | None,
 ) -> Facts:
     due_at = invoice.due_at
@@ -96,9 +152,7 @@ def _facts(
         marked_at=invoice.marked_at,
         mark_id=invoice.mark_id,
         is_watched_past_due=due_at is not None
-        and all(
-            state.watched_at is not None and state.watched_at > due_at for state in states.values()
-        ),
+        and all(state.watched_at is not None and state.watched_at > due_at for state in states),
         waits_until=waits_until,
         payments=tuple(item.payment for item in credited),
         taken_id=taken_id,
@@ -111,19 +165,11 @@ def _paid_at(invoice: Invoice, after: Standing, now: int) -> int | None:
     return now if invoice.paid_at is None else invoice.paid_at
 
 
-def _tell(
-    connection: Connection,
-    context: Context,
-    invoice: Invoice,
-    before: Standing,
-    assessment: Assessment,
-    credited: list[Credited],
-    now: int,
-) -> None:
-    """Write the events of a change; `invoice` is as it stands after it."""
-    by_id = {item.payment.id: item for item in credited}
-    conditions = invoice.standing.conditions
-    for happening in events.happenings(before, assessment):
+def _events(context: Context, change: _Change) -> Iterator[outbox.NewEvent]:
+    """Return the events of a change."""
+    invoice, conditions = change.invoice, change.invoice.standing.conditions
+    by_id = {item.payment.id: item for item in change.credited}
+    for happening in events.happenings(change.before, change.assessment):
         cause = by_id.get(happening.payment_id) if happening.payment_id is not None else None
 
         def body(
@@ -142,18 +188,14 @@ def _tell(
             }
             return events.body(happening, invoice.id, extra)
 
-        outbox.append(
-            connection,
-            outbox.NewEvent(
-                merchant_id=invoice.merchant_id,
-                mode=invoice.mode,
-                invoice_id=invoice.id,
-                type=happening.type,
-                status=happening.status,
-                payment_id=happening.payment_id,
-                body=body,
-            ),
-            now,
+        yield outbox.NewEvent(
+            merchant_id=invoice.merchant_id,
+            mode=invoice.mode,
+            invoice_id=invoice.id,
+            type=happening.type,
+            status=happening.status,
+            payment_id=happening.payment_id,
+            body=body,
         )
 
 

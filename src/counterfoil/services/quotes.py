@@ -1,5 +1,6 @@
 """Quotes: what an invoice costs in a coin now, and where to send it."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -84,7 +85,7 @@ class _Place:
     is_shared: bool
 
 
-def latest(known: list[quotes.Quote]) -> dict[str, quotes.Quote]:
+def latest(known: Iterable[quotes.Quote]) -> dict[str, quotes.Quote]:
     """Return the last quote of each method."""
     return {quote.method: quote for quote in known}
 
@@ -120,9 +121,8 @@ def open_quote(
     due = money.ceil_to_minor(Fraction(invoice.amount) - invoice.standing.seen, invoice.currency)
     price_atomic = money.to_atomic(due, rate.price, method)
     place = _find_place(connection, context, invoice, method, known, price_atomic, now)
-    for old in known:
-        if old.method == method.id:
-            quotes.shorten_lock(connection, old.id, now + GRACE_MS)
+    older = [old.id for old in known if old.method == method.id]
+    quotes.shorten_locks(connection, older, now + GRACE_MS)
     quote_id = quotes.insert(
         connection,
         invoice_id=invoice.id,
@@ -190,10 +190,7 @@ def _fresh_address(
     while True:
         index = merchants.take_index(connection, wallet.id)
         derived = context.methods.derive(chain.name, wallet.value, index)
-        if quotes.find_destination(connection, derived.key) is not None:
-            # Shown already, for another wallet of the same keys or by a server that is lost.
-            continue
-        destination = quotes.claim_destination(
+        destination_id = quotes.claim_new(
             connection,
             wallet.merchant_id,
             derived,
@@ -202,9 +199,9 @@ def _fresh_address(
             derivation_index=index,
             now=now,
         )
-        # Another wallet of the same keys may have been faster.
-        if destination is not None and not quotes.was_shown(connection, destination.id):
-            return destination.id
+        # Else it was shown, for another wallet of the same keys or by a server that is lost.
+        if destination_id is not None:
+            return destination_id
 
 
 def _shared(
@@ -282,21 +279,27 @@ def _unavailable(method: Method) -> UnavailableError:
 
 
 def replace_open_quotes(
-    connection: Connection, context: Context, invoice: Invoice, now: int
+    connection: Connection,
+    context: Context,
+    moved: Iterable[tuple[Invoice, Sequence[quotes.Quote]]],
+    now: int,
 ) -> None:
     """Ask for the rest wherever the whole was asked for: money has come, or has gone again.
 
-    Where no new quote can be had now, the old one still ends: a page must never ask for too much.
+    The invoices come with all their quotes. Where no new one can be had now, the old one still
+    ends: a page must never ask for too much.
     """
-    need = invoice.amount - invoice.tolerance
-    known = latest(quotes.list_of_invoice(connection, invoice.id)).values()
-    # In the order in which they were chosen: the page shows the newest.
-    for quote in sorted(known, key=lambda quote: quote.id):
-        if quote.lock_until <= now:
-            continue
-        quotes.shorten_lock(connection, quote.id, now)
+    ending = [
+        (invoice, quote)
+        for invoice, known in moved
+        # In the order in which they were chosen: the page shows the newest.
+        for quote in sorted(latest(known).values(), key=lambda quote: quote.id)
+        if quote.lock_until > now
+    ]
+    quotes.shorten_locks(connection, [quote.id for _, quote in ending], now)
+    for invoice, quote in ending:
         method = context.methods.get(quote.method)
-        if method is None or invoice.standing.seen >= need:
+        if method is None or invoice.standing.seen >= invoice.amount - invoice.tolerance:
             continue
         try:
             open_quote(connection, context, invoice, method, now)

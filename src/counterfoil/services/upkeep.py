@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from counterfoil.core import matching
 from counterfoil.db import invoices, outbox, quotes
 from counterfoil.db.engine import Connection
+from counterfoil.db.sql import CHUNK
 from counterfoil.services.context import Context
 from counterfoil.services.payments import reassess
 from counterfoil.services.strays import waits
@@ -70,7 +71,7 @@ async def sweep(context: Context, now: int) -> bool:
         quotes.start_quarantine(connection, now)
         return quotes.release_holds(connection, matching.QUARANTINE_MS, now)
 
-    is_more = await context.store.write(free) == quotes.CHUNK
+    is_more = await context.store.write(free) == CHUNK
     for kept in RETENTION:
         before = now - kept.for_ms
         count = await context.store.write(

@@ -19,7 +19,7 @@ from counterfoil.db import invoices, loops
 from counterfoil.db.engine import Connection
 from counterfoil.services import observations
 from counterfoil.services.context import Context
-from counterfoil.services.payments import reassess
+from counterfoil.services.payments import reassess_all
 
 T = TypeVar("T")
 
@@ -27,7 +27,8 @@ _LEASE_RENEW_MS = 5_000
 _BLOCKS_PER_LOOK = 50
 # As deep as a reorg ever is on most chains, and few enough to be read at once.
 _HEADERS_AT_START = 10
-_REASSESS_BATCH = 200
+# So many invoices to a transaction: each costs little beside others, and nobody waits long for it.
+_REASSESS_BATCH = 32
 # A tip older than this many block intervals is a node that is stuck, or a chain that is halted.
 _TIP_AGE_INTERVALS = 10
 # How often the row of a chain on which nothing happens is written.
@@ -72,6 +73,8 @@ class Watch:
     _is_right_chain: bool = False
     _noted: tuple[str | None, int | None] | None = None
     _noted_at: int = 0
+    # Whether the last assessment of what was due did not come to its end.
+    _broke_off: bool = False
     # What has been decoded and is still unconfirmed: only to spare work, lost without harm.
     _decoded: set[str] = field(default_factory=set)
 
@@ -97,26 +100,33 @@ class Watch:
         return more
 
     async def drain(self, now: int) -> None:
-        """Assess the invoices whose facts have changed, one to a transaction."""
+        """Assess the invoices whose facts have changed, some to a transaction.
+
+        After one that broke off each has its own: what is wrong with one invoice does not hold up
+        those before it.
+        """
+        size = 1 if self._broke_off else _REASSESS_BATCH
+        self._broke_off = True
         while True:
             due = await self.context.store.read(
-                lambda connection: invoices.list_due_reassess(
-                    connection, self.chain.name, _REASSESS_BATCH
-                )
+                lambda connection: invoices.list_due_reassess(connection, self.chain.name, size)
             )
-            if not due:
-                return
-            for invoice_id in due:
-                await self._write(lambda c, i=invoice_id: self._reassess(c, i, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
-                # What the first of many has to tell goes out while the others are assessed.
+            if due:
+                await self._write(lambda c, some=due: self._reassess(c, some, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
+                # What these have to tell goes out while the others are assessed.
                 self.context.store.wake("outbox")
-            self.context.store.wake("pages")
+                self.context.store.wake("pages")
+            if len(due) < size:
+                self._broke_off = False
+                return
 
-    def _reassess(self, connection: Connection, invoice_id: int, now: int) -> None:
-        if not reassess(connection, self.context, invoice_id, now):
+    def _reassess(self, connection: Connection, due: Sequence[int], now: int) -> None:
+        changed = reassess_all(connection, self.context, due, now)
+        unchanged = [invoice_id for invoice_id in due if invoice_id not in changed]
+        if unchanged:
             # The status is as it was, but what the page shows of the payments is not.
-            invoices.touch(connection, invoice_id)
-        invoices.clear_due_reassess(connection, invoice_id, self.chain.name)
+            invoices.touch(connection, *unchanged)
+        invoices.clear_due_reassess(connection, due, self.chain.name)
 
     async def _hold_lease(self, now: int) -> bool:
         """Take the lease or keep it; False while another process holds it."""

@@ -6,7 +6,7 @@ from counterfoil.core.access import Scope
 from counterfoil.core.errors import InvalidError
 from counterfoil.services import invoices, marks, refunds
 from counterfoil.services.audit import with_key
-from counterfoil.web import act_views, bodies, views
+from counterfoil.web import act_views, api, bodies, views
 from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, answer
 from counterfoil.web.fields import COIN_LENGTH_MAX, Fields
 from counterfoil.web.parameters import INVOICE_ID
@@ -63,8 +63,8 @@ async def list_refunds(call: Call) -> Answer:
 
 
 def _invoice(call: Call, found: invoices.Invoice) -> Answer:
-    described = invoices.describe(call.deps.context, found)
-    return answer(views.InvoiceAnswer(success=True, invoice=views.Invoice(**described)))
+    checkout_url = call.deps.context.checkout_url
+    return answer(views.InvoiceAnswer(success=True, invoice=api.view(checkout_url, found)))
 
 
 # --- the declarations --------------------------------------------------------------------------

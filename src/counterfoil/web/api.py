@@ -1,12 +1,15 @@
 """The endpoints of invoices: one declaration each, and the function behind it."""
 
+from functools import lru_cache
+from typing import Any
+
 import msgspec
 
 from counterfoil.core import events
 from counterfoil.core.access import Scope
 from counterfoil.core.errors import InvalidError, Problem
 from counterfoil.core.invoice import Status
-from counterfoil.core.ports import Outcome
+from counterfoil.core.ports import Mode, Outcome
 from counterfoil.services import invoices, simulator
 from counterfoil.services.invoices import Created
 from counterfoil.web import bodies, drafts, queries, views
@@ -41,7 +44,7 @@ def _created(call: Call, created: Created) -> Answer:
                 id=created.id,
                 share_token=created.share_token,
                 created_at=events.iso(created.created_at),
-                pay_url=invoices.pay_url(call.deps.context, created.share_token),
+                pay_url=invoices.pay_url(call.deps.context.checkout_url, created.share_token),
             ),
         )
     )
@@ -49,12 +52,49 @@ def _created(call: Call, created: Created) -> Answer:
 
 async def get_invoice(call: Call) -> Answer:
     """Return one invoice."""
-    found = await invoices.get(call.deps.context, call.who(), call.invoice_id())
-    return answer(views.InvoiceAnswer(success=True, invoice=_view(call, found)))
+    context = call.deps.context
+    stored = await invoices.get_stored(context, call.who(), call.invoice_id())
+    return _one(context.checkout_url, stored)
 
 
-def _view(call: Call, invoice: invoices.Invoice) -> views.Invoice:
-    return views.Invoice(**invoices.describe(call.deps.context, invoice))
+# Who waits for a payment asks again and again, and hears the same until it has come.
+@lru_cache(maxsize=256)
+def _one(checkout_url: str, stored: tuple[Any, ...]) -> Answer:
+    return answer(
+        views.InvoiceAnswer(success=True, invoice=view(checkout_url, invoices.read(stored)))
+    )
+
+
+def view(checkout_url: str, invoice: invoices.Invoice) -> views.Invoice:
+    """Return an invoice as every answer shows it."""
+    standing, conditions = invoice.standing, invoice.standing.conditions
+    return views.Invoice(
+        id=invoice.id,
+        share_token=invoice.share_token,
+        created_at=events.iso(invoice.created_at),
+        pay_url=invoices.pay_url(checkout_url, invoice.share_token),
+        fiat_amount=str(invoice.amount),
+        fiat_currency=invoice.currency,
+        status=standing.status,
+        updated_at=events.iso(invoice.updated_at),
+        due_at=None if invoice.due_at is None else events.iso(invoice.due_at),
+        coin_symbol=invoice.coin_symbol,
+        type=invoice.type,
+        wallet_address=invoice.wallet_address,
+        memo=invoice.memo,
+        client_name=invoice.client_name,
+        client_email=invoice.client_email,
+        invoice_title=invoice.title,
+        invoice_message=invoice.message,
+        exceptions=conditions,
+        exception=conditions[0] if conditions else None,
+        paid_at=None if invoice.paid_at is None else events.iso(invoice.paid_at),
+        order_id=invoice.order_id,
+        metadata=invoice.metadata,
+        redirect_url=invoice.redirect_url,
+        coins=invoice.coins,
+        test=invoice.mode is Mode.TEST,
+    )
 
 
 async def list_invoices(call: Call) -> Answer:
@@ -76,7 +116,7 @@ async def list_invoices(call: Call) -> Answer:
     return answer(
         views.InvoicesAnswer(
             success=True,
-            invoices=[_view(call, each) for each in found],
+            invoices=[view(context.checkout_url, each) for each in found],
             next=None if after is None else str(after),
         )
     )
@@ -94,7 +134,7 @@ async def cancel_invoice(call: Call) -> Answer:
     """Cancel an invoice."""
     context = call.deps.context
     found = await invoices.cancel(context, call.who(), call.invoice_id(), call.now)
-    return answer(views.InvoiceAnswer(success=True, invoice=_view(call, found)))
+    return answer(views.InvoiceAnswer(success=True, invoice=view(context.checkout_url, found)))
 
 
 async def list_payments(call: Call) -> Answer:

@@ -40,6 +40,10 @@ class Gate:
             self._count(address_of(request), now)
             raise
 
+    def known(self, header: bytes, now: int) -> Principal | None:
+        """Return whose key the `Authorization` header holds, if nobody need be asked for it."""
+        return self._keyring.known(header.decode("latin-1"), now)
+
     def _count(self, address: str, now: int) -> None:
         """Count a failure; raises LimitedError where an address has had too many."""
         if self._limiter.hit(self._limit, "key", address):

@@ -50,8 +50,7 @@ class Deps:
     failures_per_minute: int = FAILURES_PER_MINUTE
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What goes back: a JSON document, or what a page is made of."""
 
     status: int
@@ -65,33 +64,28 @@ def answer(document: msgspec.Struct, status: int = 200) -> Answer:
     return Answer(status, msgspec.json.encode(document))
 
 
-async def reply(
-    answer: Answer, request: Request, send: Send, stamp: tuple[Header, ...] = ()
-) -> None:
-    """Send an answer; to a HEAD it is the same without a body.
-
-    The usual headers are added as far as the answer does not have its own, and `stamp` always.
-    """
+def headers_of(answer: Answer) -> list[Header]:
+    """Return the headers of an answer, and the usual ones of which it does not have its own."""
     usual: Iterable[Header] = _USUAL_HEADERS
     own: Sequence[Header] = ()
     if answer.headers:
         own = [(name.lower(), value) for name, value in answer.headers]
         names = {name for name, _ in own}
         usual = (header for header in _USUAL_HEADERS if header[0] not in names)
-    headers = [
-        (b"content-type", answer.content_type),
-        (b"content-length", b"%d" % len(answer.body)),
-        *usual,
-        *own,
-        *stamp,
-    ]
+    return [(b"content-type", answer.content_type), *usual, *own]
+
+
+async def reply(
+    answer: Answer, request: Request, send: Send, stamp: tuple[Header, ...] = ()
+) -> None:
+    """Send an answer with its headers and those of `stamp`; to a HEAD the same without a body."""
+    headers = [*headers_of(answer), (b"content-length", b"%d" % len(answer.body)), *stamp]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     body = b"" if request["method"] == "HEAD" else answer.body
     await send({"type": "http.response.body", "body": body})
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """A request that was let in; `body` has been read and is not larger than it may be."""
 
     deps: Deps

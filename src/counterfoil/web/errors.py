@@ -45,11 +45,11 @@ _log = structlog.get_logger("counterfoil.web")
 ErrorPage = Callable[[int, str, str], Answer]
 
 
-def failure(error: Exception, request: Request) -> Answer:
+def failure(error: Exception, request_id: str, path: str) -> Answer:
     """Return the answer to a request that ended in an error."""
     status = STATUSES.get(type(error)) if isinstance(error, CounterfoilError) else None
     if status is None or not isinstance(error, CounterfoilError):
-        return problem(500, "internal", _unforeseen(error, request))
+        return problem(500, "internal", _unforeseen(error, request_id, path))
     return _told(error, status)
 
 
@@ -82,10 +82,9 @@ def _headers(error: CounterfoilError) -> tuple[Header, ...]:
     return ()
 
 
-def _unforeseen(error: Exception, request: Request) -> str:
+def _unforeseen(error: Exception, request_id: str, path: str) -> str:
     """Log what nobody thought of, and return the sentence about it."""
-    request_id = request.get(REQUEST_ID, "")
-    _log.error("request_failed", request_id=request_id, path=request["path"], exc_info=error)
+    _log.error("request_failed", request_id=request_id, path=path, exc_info=error)
     return f"Something went wrong on the server; report it with the request id {request_id}."
 
 
@@ -128,6 +127,7 @@ class Edge:
             return Answer(page.status, page.body, (*page.headers, *headers), page.content_type)
         status = STATUSES.get(type(error)) if isinstance(error, CounterfoilError) else None
         if status is None or not isinstance(error, CounterfoilError):
-            return self._page(500, _unforeseen(error, request), request_id)
+            sentence = _unforeseen(error, request_id, request["path"])
+            return self._page(500, sentence, request_id)
         page = self._page(status, error.message, request_id)
         return Answer(page.status, page.body, (*page.headers, *_headers(error)), page.content_type)

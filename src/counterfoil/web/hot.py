@@ -4,7 +4,7 @@ Every endpoint is served by this one class. The two that a shop calls all the ti
 their path alone, before any router is asked (site.py); the others are found by Starlette's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.types import Receive, Send
 from starlette.types import Scope as Request
@@ -13,7 +13,7 @@ from counterfoil.core.access import Scope
 from counterfoil.services.keys import require, require_live
 from counterfoil.web import bodies, errors
 from counterfoil.web.auth import Gate
-from counterfoil.web.endpoints import Answer, Call, Deps, Endpoint, Header, reply
+from counterfoil.web.endpoints import REQUEST_ID, Answer, Call, Deps, Endpoint, Header, reply
 
 
 class EndpointApp:
@@ -40,15 +40,17 @@ class EndpointApp:
         `stamp` are headers that any answer gets besides its own. Nobody to answer is status 0.
         """
         try:
-            answer = await self._answer(request, receive)
+            call = await self._admit(request, receive)
+            answer = await self._endpoint.handler(call)
         except bodies.DisconnectedError:
             return 0
         except Exception as error:
-            answer = errors.failure(error, request)
+            answer = errors.failure(error, request.get(REQUEST_ID, ""), request["path"])
         await reply(answer, request, send, stamp)
         return answer.status
 
-    async def _answer(self, request: Request, receive: Receive) -> Answer:
+    async def _admit(self, request: Request, receive: Receive) -> Call:
+        """Return what a request asks, once it is known who does."""
         endpoint, deps = self._endpoint, self._deps
         headers = request["headers"]
         by_name = dict(headers)
@@ -57,15 +59,14 @@ class EndpointApp:
         if endpoint.scope is not None:
             key = by_name.get(b"authorization")
             principal = await self._gate.admit(request, key, now)
-            if principal.scope not in self._scopes:
-                require(principal, endpoint.scope)
+            require(principal, endpoint.scope)
             if endpoint.is_live_only:
                 require_live(principal)
         body = b""
         if endpoint.body is not None:
             bodies.check_length(by_name.get(b"content-length"))
             body = await bodies.read(receive)
-        call = Call(
+        return Call(
             deps,
             principal,
             request.get("path_params", {}),
@@ -74,7 +75,24 @@ class EndpointApp:
             body,
             now,
         )
-        return await endpoint.handler(call)
+
+    def admit_known(
+        self, params: Mapping[str, str], headers: Sequence[Header], body: bytes
+    ) -> Call | None:
+        """Return what a request that is here in full asks; None where a closer look is needed."""
+        now = self._deps.clock.now()
+        key = dict(headers).get(b"authorization")
+        principal = None if key is None else self._gate.known(key, now)
+        if principal is None or principal.scope not in self._scopes or self._endpoint.is_live_only:
+            return None
+        return Call(self._deps, principal, params, b"", headers, body, now)
+
+    async def answer(self, call: Call, request_id: str, path: str) -> Answer:
+        """Answer a request that was let in, whatever becomes of it."""
+        try:
+            return await self._endpoint.handler(call)
+        except Exception as error:
+            return errors.failure(error, request_id, path)
 
 
 class PathApp:

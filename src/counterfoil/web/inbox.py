@@ -8,7 +8,7 @@ from counterfoil.core.access import Scope
 from counterfoil.core.errors import InvalidError
 from counterfoil.services import inbox, invoices
 from counterfoil.services.audit import with_key
-from counterfoil.web import bodies, inbox_views, queries, views
+from counterfoil.web import api, bodies, inbox_views, queries, views
 from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import Fields
 from counterfoil.web.parameters import page, path_id
@@ -76,7 +76,7 @@ async def attach_transfer(call: Call) -> Answer:
     return answer(
         inbox_views.Attached(
             success=True,
-            invoice=views.Invoice(**invoices.describe(context, invoice)),
+            invoice=api.view(context.checkout_url, invoice),
             payment=msgspec.convert(
                 invoices.describe_payment(context, invoice, made), views.Payment
             ),
@@ -107,7 +107,7 @@ async def detach_payment(call: Call) -> Answer:
     return answer(
         inbox_views.Detached(
             success=True,
-            invoice=views.Invoice(**invoices.describe(context, invoice)),
+            invoice=api.view(context.checkout_url, invoice),
             inbox_id=item_id,
         )
     )

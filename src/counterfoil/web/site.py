@@ -6,7 +6,7 @@ may stand.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import count
 from typing import Any
@@ -21,12 +21,21 @@ from starlette.websockets import WebSocketClose
 from counterfoil.core.ports import Clock, Entropy
 from counterfoil.web import bodies, errors
 from counterfoil.web.auth import Gate
-from counterfoil.web.endpoints import REQUEST_ID, Deps, Endpoint, reply
+from counterfoil.web.direct import Whole
+from counterfoil.web.endpoints import (
+    REQUEST_ID,
+    Answer,
+    Call,
+    Deps,
+    Endpoint,
+    reply,
+)
 from counterfoil.web.hot import EndpointApp, PathApp
 from counterfoil.web.table import ENDPOINTS
 
 _REQUEST_ID_BYTES = 8
 _PATH_LOGGED_MAX = 200
+_TO_BE_READ = frozenset("?#%")
 
 _log = structlog.get_logger("counterfoil.access")
 
@@ -90,6 +99,7 @@ class Site:
         self._exact: dict[tuple[str, str], EndpointApp] = {}
         # Their one parameter is the rest of the path.
         self._prefixed: list[tuple[str, str, str, EndpointApp]] = []
+        openings = []
         for endpoint, app in hot:
             prefix, _, parameter = endpoint.path.partition("{")
             if parameter:
@@ -97,13 +107,15 @@ class Site:
                 self._prefixed.append((endpoint.method, prefix, name, app))
             else:
                 self._exact[endpoint.method, prefix] = app
+            openings.append(f"{endpoint.method} {prefix}".encode())
+        self.openings = tuple(openings)
 
     async def __call__(self, request: Request, receive: Receive, send: Send) -> None:
         """Serve a request, or pass on what is none."""
         if request["type"] != "http":
             await self._rest(request, receive, send)
             return
-        request_id = request[REQUEST_ID] = f"{self._id_prefix}-{next(self._numbers)}"
+        request_id = request[REQUEST_ID] = self._new_id()
         began_at = self._clock.now()
         status = 0
         stamp = (b"x-request-id", request_id.encode())
@@ -115,32 +127,62 @@ class Site:
                 message = {**message, "headers": [*message.get("headers", ()), stamp]}
             await send(message)
 
+        method, path = request["method"], request["path"]
         try:
-            app = self._hot(request)
-            if app is None:
+            found = self._hot(method, path)
+            if found is None:
                 await self._rest(request, bodies.limited(receive), stamped)
             else:
+                app, request["path_params"] = found
                 status = await app.serve(request, receive, send, (stamp,))
         finally:
-            _log.info(
-                "request",
-                method=request["method"],
-                path=request["path"][:_PATH_LOGGED_MAX],
-                status=status,
-                duration_ms=self._clock.now() - began_at,
-                request_id=request_id,
-            )
+            self._write_down(method, path, status, began_at, request_id)
 
-    def _hot(self, request: Request) -> EndpointApp | None:
-        """Return the hot endpoint that a request is for, if it is for one."""
-        method, path = request["method"], request["path"]
+    def direct(self, request: Whole) -> Coroutine[Any, Any, tuple[Answer, str]] | None:
+        """Return the work of answering a hot request; None where it must go the usual way.
+
+        That is where it is not one after all, and where it may not be let in: then there is more to
+        say about it. What has a query, a fragment or escapes is left to those who can read them.
+        """
+        method, path = request.method, request.path
+        found = self._hot(method, path)
+        if found is None or not _TO_BE_READ.isdisjoint(path):
+            return None
+        app, params = found
+        call = app.admit_known(params, request.headers, request.body)
+        return None if call is None else self._answer(app, call, method, path)
+
+    async def _answer(
+        self, app: EndpointApp, call: Call, method: str, path: str
+    ) -> tuple[Answer, str]:
+        request_id = self._new_id()
+        answer = await app.answer(call, request_id, path)
+        self._write_down(method, path, answer.status, call.now, request_id)
+        return answer, request_id
+
+    def _new_id(self) -> str:
+        return f"{self._id_prefix}-{next(self._numbers)}"
+
+    def _write_down(
+        self, method: str, path: str, status: int, began_at: int, request_id: str
+    ) -> None:
+        _log.info(
+            "request",
+            method=method,
+            path=path[:_PATH_LOGGED_MAX],
+            status=status,
+            duration_ms=self._clock.now() - began_at,
+            request_id=request_id,
+        )
+
+    def _hot(self, method: str, path: str) -> tuple[EndpointApp, Mapping[str, str]] | None:
+        """Return the hot endpoint that a request is for, if it is for one, and its parameters."""
         app = self._exact.get((method, path))
         if app is not None:
-            return app
+            return app, {}
         for wanted, prefix, name, each in self._prefixed:
             if method == wanted and path.startswith(prefix):
                 value = path[len(prefix) :]
                 if value and "/" not in value:
-                    request["path_params"] = {name: value}
-                    return each
+                    return each, {name: value}
         return None

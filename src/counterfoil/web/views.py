@@ -249,13 +249,15 @@ class Invoice(Struct, kw_only=True):
     client_email: str
     invoice_title: str
     invoice_message: str
-    exceptions: Annotated[list[Condition], Meta(description="All that is unusual, worst first.")]
+    exceptions: Annotated[
+        tuple[Condition, ...], Meta(description="All that is unusual, worst first.")
+    ]
     exception: Annotated[Condition | None, Meta(description="The first of exceptions, or null.")]
     paid_at: Time | None
     order_id: str
     metadata: dict[str, str]
     redirect_url: str | None
-    coins: list[str]
+    coins: tuple[str, ...]
     test: Annotated[bool, Meta(description="Whether it is paid with the simulator's coin.")]
 
 

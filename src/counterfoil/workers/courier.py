@@ -12,12 +12,12 @@ import structlog
 
 from counterfoil.core.ports import Bell, Channel, Clock, Entropy, Message, Store
 from counterfoil.services import outbox
-from counterfoil.services.outbox import Delivery
+from counterfoil.services.outbox import Delivery, Made
 
 _POLL_S = 1.0
-_AT_ONCE_MAX = 64
+_AT_ONCE_MAX = 256
 # One slow endpoint may keep this many deliveries waiting, and nobody else's.
-_PER_CHANNEL_MAX = 4
+_PER_CHANNEL_MAX = 16
 _JITTER_STEPS = 1_000
 # How long those that are on their way may take once the courier is told to stop.
 _FINISH_S = 3.0
@@ -44,6 +44,9 @@ class Courier:
         self._entropy = entropy
         # What is on its way, and to which channel.
         self._sending: dict[asyncio.Task[None], int] = {}
+        # What has been sent and waits for the commit before it to end.
+        self._made: list[Made] = []
+        self._recording = asyncio.Lock()
 
     async def run(self, bell: Bell) -> None:
         """Deliver for ever; `bell` rings when there is something new in the outbox."""
@@ -99,6 +102,10 @@ class Courier:
             secret=self._unseal(delivery.secret),
             sent_at=self._clock.now(),
         )
-        made = await self._channels[delivery.kind].send(message)
-        jitter = self._entropy.below(_JITTER_STEPS)
-        await outbox.record(self._store, delivery, made, self._clock.now(), jitter)
+        attempt = await self._channels[delivery.kind].send(message)
+        self._made.append(Made(delivery, attempt, self._entropy.below(_JITTER_STEPS)))
+        async with self._recording:
+            made, self._made = self._made, []
+            # Whoever had the lock before may have recorded this one together with its own.
+            if made:
+                await outbox.record(self._store, made, self._clock.now())

@@ -1,0 +1,274 @@
+"""What must be true at every moment, also between a fact and its meaning: checked after each step.
+
+It is read by plain SQL on a connection of its own, and most of it only as far as it is new.
+"""
+
+import hashlib
+import sqlite3
+from collections import defaultdict
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from counterfoil.core.invoice import MOVES, EventType, Status
+
+if TYPE_CHECKING:
+    from tests.sim.server import Server
+
+_OF_MOVES = frozenset(kind.value for kinds in MOVES.values() for kind in kinds)
+_BURIED = frozenset({EventType.DETECTED.value, EventType.CONFIRMED.value})
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """For which invoice a payer paid, and whether the amount, the address or the tag tells it."""
+
+    invoice_id: int
+    is_told: bool
+
+
+@dataclass
+class Steps:
+    """The invariants of a step, and how far they have been read."""
+
+    world: "Server"
+    faults: list[str] = field(default_factory=list)
+    _connection: sqlite3.Connection | None = None
+    _witness_id: int = 0
+    _event_id: int = 0
+    _transfer_id: int = 0
+    _destination_id: int = 0
+    _last: tuple[int, int] = (0, 0)
+    _last_seq: int = 0
+    # Whether the step began with a node that told the truth, and with nothing left to assess.
+    _is_settled: bool = False
+    _tip: tuple[int, str] | None = None
+    _wanted: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _told: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def open(self, path: Path) -> None:
+        """Look at the database of a new process."""
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("PRAGMA query_only=ON")
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _rows(self, statement: str, *parameters: Any) -> list[Any]:
+        assert self._connection is not None
+        return self._connection.execute(statement, parameters).fetchall()
+
+    def _note(self, figure: str | None, fault: str) -> None:
+        """Keep what is wrong, once, and count it."""
+        if fault not in self.faults:
+            self.faults.append(fault)
+            if figure is not None:
+                setattr(self.world.tally, figure, getattr(self.world.tally, figure) + 1)
+
+    def check(self) -> None:
+        """Look at everything that is new, and at the little that may change at any time."""
+        self._check_transfers()
+        self._check_destinations()
+        changed = self._check_changes()
+        self._check_events(changed)
+        self._check_cursor()
+        is_assessed = not self._rows("SELECT 1 FROM due_reassess LIMIT 1")
+        if is_assessed:
+            self._check_paid()
+        self._is_settled = is_assessed and self.world.chain.is_honest
+
+    def _check_transfers(self) -> None:
+        """Each transfer counts once, is what was sent, and belongs to whom it was meant for."""
+        for transfer_id, count in self._rows(_COUNTS):
+            figure = "credited_twice" if count > 1 else "lost"
+            self._note(figure, f"transfer {transfer_id} counts {count} times")
+        for row in self._rows(_TRANSFERS, self._transfer_id):
+            transfer_id, txid, place, key, method, amount, invoice_id, kind = row
+            self._transfer_id = transfer_id
+            sent = {each.index: each for each in self.world.chain.made[txid].transfers}.get(place)
+            if sent is None or (sent.destination.hex(), sent.method, str(sent.amount_atomic)) != (
+                key,
+                method,
+                amount,
+            ):
+                self._note("lost", f"transfer {transfer_id} is not what was sent: {sent}")
+            meant = self.world.intents.get((txid, place))
+            is_ours = kind == "exclusive" and method == self.world.method.id
+            if meant is None or not (meant.is_told or is_ours):
+                continue
+            if invoice_id is None:
+                self._note("lost", f"transfer {transfer_id} is not credited")
+            elif invoice_id != meant.invoice_id:
+                fault = f"transfer {transfer_id} of {meant.invoice_id} went to {invoice_id}"
+                self._note("credited_twice", fault)
+
+    def _check_destinations(self) -> None:
+        """A shown address is that of its wallet, told by other code than that which showed it."""
+        for destination_id, address, value, index in self._rows(_SHOWN, self._destination_id):
+            self._destination_id = destination_id
+            derived = "w1" + hashlib.sha256(f"{value}/{index}".encode()).hexdigest()[:20]
+            if address != derived:
+                self._note("lost", f"{address} is not number {index} of {value}")
+
+    def _check_changes(self) -> set[int]:
+        """No change of a status is told that the chain denies; return the invoices that changed."""
+        changed = set()
+        for witness_id, invoice_id, old, new in self._rows(_WITNESSED, self._witness_id):
+            self._witness_id = witness_id
+            changed.add(invoice_id)
+            self._wanted[invoice_id] += [each.value for each in MOVES[Status(old), Status(new)]]
+            if new == Status.EXPIRED.value and not self._is_watched(invoice_id):
+                self._note("lost", f"invoice {invoice_id} expired while nobody could see the chain")
+            if old == Status.PAID.value and self._is_covered_on_chain(invoice_id):
+                self._note("events_lost", f"invoice {invoice_id} was reversed and holds its money")
+        return changed
+
+    def _is_watched(self, invoice_id: int) -> bool:
+        """Tell whether the chain has been watched past an invoice's due date, if it was shown."""
+        return not self._rows(_UNWATCHED, invoice_id)
+
+    def _is_covered_on_chain(self, invoice_id: int) -> bool:
+        """Tell whether an honest node's chain holds an invoice's money, deep enough.
+
+        Its blocks up to the height that had been read when the step began: what lies above is read
+        later, and until then a payment that has moved up there is not deep.
+        """
+        chain = self.world.chain
+        if not (self._is_settled and chain.is_honest) or self._tip is None:
+            return False
+        seen = chain.blocks[: min(len(chain.blocks) - chain.lag, self._tip[0] + 1)]
+        depths = {
+            (t.txid, transfer.index): seen[-1].height - block.height + 1
+            for block in seen
+            for t in block.transactions
+            for transfer in t.transfers
+        }
+        paid = Fraction(0)
+        for txid, place, needed, received, asked, fiat in self._rows(_CREDITS, invoice_id):
+            if depths.get((txid, place), 0) >= needed:
+                paid += Fraction(Decimal(fiat)) * int(received) / int(asked)
+        ((amount,),) = self._rows("SELECT fiat_amount FROM invoice WHERE id = ?", invoice_id)
+        return paid >= Decimal(amount)
+
+    def _check_events(self, changed: set[int]) -> None:
+        """The log is dense and grows; each change has its events, and each of them its cause."""
+        for row in self._rows(_EVENTS, self._event_id):
+            self._event_id, seq, at, number, kind, invoice_id, payment_id, payer_of = row
+            last_seq = self._last_seq
+            if seq != last_seq + 1:
+                self._note("events_lost", f"event {seq} follows {last_seq}")
+            if (at, number) <= self._last:
+                self._note("out_of_order", f"the id of event {seq} does not grow")
+            self._last, self._last_seq = (at, number), seq
+            if kind in _BURIED and payment_id is None:
+                self._note("events_lost", f"event {seq} has no cause")
+            if payment_id is not None and payer_of != invoice_id:
+                self._note("events_lost", f"event {seq} tells of another invoice's payment")
+            if kind in _OF_MOVES:
+                changed.add(invoice_id)
+                self._told[invoice_id].append(kind)
+        for invoice_id in sorted(changed):
+            if self._wanted[invoice_id] != self._told[invoice_id]:
+                wanted, told = self._wanted[invoice_id], self._told[invoice_id]
+                self._note("events_lost", f"invoice {invoice_id} went {wanted} and told {told}")
+
+    def _check_cursor(self) -> None:
+        """The headers hang together, and what is in a block is in one of theirs."""
+        rows = self._rows("SELECT height, hash FROM header ORDER BY height")
+        if not rows or rows[-1] == self._tip:
+            return
+        self._tip = rows[-1]
+        parents = self.world.chain.parents
+        for (below, parent), (height, block_hash) in pairwise(rows):
+            if height != below + 1 or parents[block_hash] != parent:
+                self._note("lost", f"header {height} does not follow header {below}")
+        for (txid,) in self._rows(_ASTRAY):
+            self._note("lost", f"transaction {txid} is in a block that is not ours")
+
+    def _check_paid(self) -> None:
+        """An invoice is Paid where, and only where, its payments are as deep as they must be.
+
+        Between a block and the assessments that it calls for it may not be so yet.
+        """
+        if self._tip is None:
+            return
+        final: defaultdict[int, Fraction] = defaultdict(Fraction)
+        for invoice_id, fiat, received, asked in self._rows(_DEEP, self._tip[0]):
+            final[invoice_id] += Fraction(Decimal(fiat)) * int(received) / int(asked)
+        for invoice_id, status, amount in self._rows("SELECT id, status, fiat_amount FROM invoice"):
+            if (final[invoice_id] >= Decimal(amount)) != (status == Status.PAID.value):
+                figure = "credited_twice" if status == Status.PAID.value else "lost"
+                held = f"{float(final[invoice_id]):.2f} of {amount}"
+                self._note(figure, f"invoice {invoice_id} is {status} with {held}")
+
+    def hear(self, event_id: str) -> None:
+        """See that what is heard for the first time comes after all before it, of its invoice."""
+        at, _, number = event_id.partition("-")
+        for (seq,) in self._rows(_EARLIER, int(at), int(number)):
+            self._note("out_of_order", f"event {event_id} was heard before event {seq}")
+
+
+_COUNTS = """
+    SELECT id, count FROM (
+        SELECT t.id, (SELECT count(*) FROM payment p
+                      WHERE p.transfer_id = t.id AND p.detached_at IS NULL)
+                   + (SELECT count(*) FROM inbox i WHERE i.transfer_id = t.id) AS count
+        FROM transfer t
+    ) WHERE count <> 1
+"""
+_TRANSFERS = """
+    SELECT t.id, x.txid, t.place, d.key, t.method, t.amount_atomic, p.invoice_id, d.kind
+    FROM transfer t
+    JOIN chain_transaction x ON x.id = t.transaction_id
+    JOIN destination d ON d.id = t.destination_id
+    LEFT JOIN payment p ON p.transfer_id = t.id AND p.detached_at IS NULL
+    WHERE t.id > ? ORDER BY t.id
+"""
+_SHOWN = """
+    SELECT d.id, d.address, w.value, d.derivation_index
+    FROM destination d JOIN wallet w ON w.id = d.wallet_id
+    WHERE d.id > ? AND d.derivation_index IS NOT NULL ORDER BY d.id
+"""
+_WITNESSED = "SELECT id, invoice_id, old, new FROM witness WHERE id > ? ORDER BY id"
+_UNWATCHED = """
+    SELECT 1 FROM invoice i JOIN quote q ON q.invoice_id = i.id JOIN chain c ON c.name = q.chain
+    WHERE i.id = ? AND (c.watched_at IS NULL OR c.watched_at <= i.due_at)
+"""
+_CREDITS = """
+    SELECT x.txid, t.place, p.depth_needed, t.amount_atomic, q.amount_atomic, q.fiat
+    FROM payment p
+    JOIN transfer t ON t.id = p.transfer_id
+    JOIN chain_transaction x ON x.id = t.transaction_id
+    JOIN quote q ON q.id = p.quote_id
+    WHERE p.invoice_id = ? AND p.detached_at IS NULL
+"""
+_EVENTS = """
+    SELECT e.id, e.seq, e.at, e.number, e.type, e.invoice_id, e.payment_id, p.invoice_id
+    FROM event e LEFT JOIN payment p ON p.id = e.payment_id
+    WHERE e.id > ? ORDER BY e.seq
+"""
+_ASTRAY = """
+    SELECT x.txid FROM chain_transaction x
+    LEFT JOIN header h ON h.chain = x.chain AND h.height = x.block_height
+    WHERE x.block_height IS NOT NULL AND h.hash IS NOT NULL AND h.hash <> x.block_hash
+"""
+_DEEP = """
+    SELECT p.invoice_id, q.fiat, t.amount_atomic, q.amount_atomic
+    FROM payment p
+    JOIN transfer t ON t.id = p.transfer_id
+    JOIN chain_transaction x ON x.id = t.transaction_id
+    JOIN quote q ON q.id = p.quote_id
+    WHERE p.detached_at IS NULL AND x.gone_at IS NULL AND x.block_height IS NOT NULL
+      AND ? - x.block_height + 1 >= p.depth_needed
+"""
+_EARLIER = """
+    SELECT earlier.seq FROM event e
+    JOIN event earlier ON earlier.invoice_id = e.invoice_id AND earlier.id < e.id
+    JOIN delivery d ON d.event_id = earlier.id
+    WHERE e.at = ? AND e.number = ? AND d.state = 'due'
+"""

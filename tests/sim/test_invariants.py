@@ -1,0 +1,153 @@
+"""What watches the worlds is watched: each invariant notices what is planted to violate it."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+import structlog.testing
+
+from tests.sim import invariants
+from tests.sim.steps import Steps
+from tests.sim.world import World
+
+pytestmark = [pytest.mark.sim, pytest.mark.timeout(300)]
+
+# A world with addresses for each invoice, in which some are paid, some expire, and one is reversed.
+SEED = 3
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    world = World(SEED)
+    with structlog.testing.capture_logs():
+        asyncio.run(world.live())
+    asyncio.run(invariants.check(world))
+    yield world
+    asyncio.run(world.end())
+
+
+AT_ANY_TIME = [
+    ("UPDATE payment SET detached_at = 1 WHERE id = 1", "counts 0 times"),
+    (
+        (
+            "INSERT INTO inbox (merchant_id, mode, transfer_id, reason, created_at) "
+            "SELECT 1, 'live', transfer_id, 'no_quote', 1 FROM payment WHERE id = 1"
+        ),
+        "counts 2 times",
+    ),
+    ("UPDATE transfer SET amount_atomic = amount_atomic + 1 WHERE id = 1", "is not what was sent"),
+    ("UPDATE payment SET invoice_id = invoice_id + 1 WHERE id = 1", "went to"),
+    (
+        (
+            "DELETE FROM payment WHERE id = 1; "
+            "INSERT INTO inbox (merchant_id, mode, transfer_id, reason, created_at) "
+            "SELECT 1, 'live', min(id), 'no_quote', 1 FROM transfer"
+        ),
+        "is not credited",
+    ),
+    ("UPDATE destination SET address = 'w1another' WHERE id = 1", "is not number"),
+    ("UPDATE invoice SET status = 'Unpaid' WHERE status = 'Paid'", "went"),
+    ("UPDATE invoice SET status = 'Confirming' WHERE status = 'Paid'", "holds its money"),
+    ("DELETE FROM witness", "went []"),
+    ("UPDATE chain SET watched_at = 1", "while nobody could see the chain"),
+    ("UPDATE event SET seq = seq + 1 WHERE id = (SELECT max(id) FROM event)", "follows"),
+    ("UPDATE event SET at = 1 WHERE id = (SELECT max(id) FROM event)", "does not grow"),
+    ("UPDATE event SET payment_id = NULL WHERE type = 'payment_confirmed'", "has no cause"),
+    (
+        (
+            "UPDATE event SET payment_id = (SELECT max(p.id) FROM payment p WHERE"
+            " p.invoice_id <> event.invoice_id) WHERE payment_id IS NOT NULL"
+        ),
+        "another invoice's payment",
+    ),
+    ("DELETE FROM header WHERE height = (SELECT max(height) - 1 FROM header)", "does not follow"),
+    (
+        (
+            "UPDATE header SET hash = (SELECT hash FROM header ORDER BY height LIMIT 1)"
+            " WHERE height = (SELECT max(height) FROM header)"
+        ),
+        "does not follow",
+    ),
+    ("UPDATE chain_transaction SET block_hash = 'another'", "in a block that is not ours"),
+    ("UPDATE chain_transaction SET block_height = NULL", "is Paid with 0.00"),
+    ("UPDATE payment SET depth_needed = 10000", "is Paid with 0.00"),
+]
+
+
+@pytest.mark.parametrize(("violation", "told"), AT_ANY_TIME)
+async def test_a_step_notices(world: World, violation: str, told: str) -> None:
+    steps = Steps(world)
+    steps.open(world.disk.path)
+    steps.check()
+    assert steps.faults == []
+    again = Steps(world, _is_settled=True, _tip=steps._tip)
+    again.open(world.disk.path)
+    connection = again._connection
+    assert connection is not None
+    connection.execute("PRAGMA query_only=OFF")
+    connection.execute("BEGIN")
+    for statement in violation.split("; "):
+        assert connection.execute(statement).rowcount > 0
+    # The headers are looked at when there is a new one.
+    if "header" in violation or "block_hash" in violation:
+        again._tip = None
+    again.check()
+    connection.execute("ROLLBACK")
+    for each in (steps, again):
+        each.close()
+    assert told in "; ".join(again.faults)
+
+
+async def test_an_event_heard_before_an_earlier_one_is_noticed(world: World) -> None:
+    steps = Steps(world)
+    steps.open(world.disk.path)
+    connection = steps._connection
+    assert connection is not None
+    last = connection.execute(
+        "SELECT at || '-' || number FROM event WHERE invoice_id = 1 ORDER BY id DESC"
+    ).fetchone()[0]
+    steps.hear(last)
+    assert steps.faults == []
+    connection.execute("PRAGMA query_only=OFF")
+    connection.execute("BEGIN")
+    connection.execute(
+        "UPDATE delivery SET state = 'due' WHERE event_id ="
+        " (SELECT min(id) FROM event WHERE invoice_id = 1)"
+    )
+    steps.hear(last)
+    connection.execute("ROLLBACK")
+    steps.close()
+    assert "was heard before event" in steps.faults[0]
+
+
+AT_THE_END = [
+    ("DELETE FROM payment; DELETE FROM transfer", "is nowhere"),
+    ("DELETE FROM header WHERE height = (SELECT max(height) FROM header)", "end below the tip"),
+    ("UPDATE header SET hash = 'another' WHERE height = 3", "is not on the chain"),
+    ("UPDATE merchant SET seq_live = seq_live + 1", "the log's end"),
+    ("UPDATE invoice SET status = 'Expired' WHERE status = 'Paid'", "Expired and holds money"),
+]
+
+
+@pytest.mark.parametrize(("violation", "told"), AT_THE_END)
+async def test_the_end_notices(world: World, violation: str, told: str) -> None:
+    def spoil(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        for statement in violation.split("; "):
+            assert connection.exec_driver_sql(statement).rowcount > 0
+        invariants._check(world, connection)
+
+    with pytest.raises(invariants.BrokenError, match=told):
+        await world.store.write(spoil)
+
+
+async def test_an_event_that_nobody_heard_is_noticed(world: World) -> None:
+    heard = world.receiver.heard
+    lost = heard[0][0]
+    world.receiver.heard = [each for each in heard if each[0] != lost]
+    try:
+        with pytest.raises(invariants.BrokenError, match=f"event {lost} was never heard"):
+            await invariants.check(world)
+    finally:
+        world.receiver.heard = heard
