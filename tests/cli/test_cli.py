@@ -128,6 +128,15 @@ def test_confirmations_of_a_merchant(program: Program) -> None:
     assert "takes: TEST" in program.refused("merchant", "confirmations", "XMR", "1")
 
 
+def test_a_tolerance(program: Program) -> None:
+    (said,) = program("merchant", "tolerance", "0.50")
+    assert said == "New invoices of Default are paid in full if at most 0.5 % is missing."
+    assert "  0.5 %" in program("merchant", "list")[1]
+    assert program.refused("merchant", "tolerance", "11") == (
+        "A tolerance is a number of per cent from 0 to 10, such as 0.5."
+    )
+
+
 def test_keys(program: Program) -> None:
     said, test_key = program("key", "create", "--scope", "automate", "--test")
     assert said.startswith("A test key of Default with the scope Automate payments.")

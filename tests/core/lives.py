@@ -87,6 +87,7 @@ class Life:
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
+        self._made = 0
         self.now = self._random.choice((0, DUE_AT - MINUTE_MS, DUE_AT))
         self.facts = facts(
             amount=Decimal("10.00"),
@@ -122,21 +123,30 @@ class Life:
                 self._cancel()
             if self._random.random() < 0.02:
                 self._mark()
+            if self._random.random() < 0.06:
+                self._take_away()
             yield self.facts, self.now
+            # It was the cause of what was told just now, and of nothing later.
+            self.facts = replace(self.facts, taken_id=None)
 
     def _pay(self) -> None:
-        number = len(self.facts.payments) + 1
+        number = self._number()
         self._add(self._payment(number, f"tx{number}", frozenset({f"spent{number}:0"})))
 
     def _add_output(self) -> None:
         for one in self._some():
-            self._add(self._payment(len(self.facts.payments) + 1, one.txid, one.spends))
+            self._add(self._payment(self._number(), one.txid, one.spends))
 
     def _replace(self) -> None:
         for one in self._some():
-            number = len(self.facts.payments) + 1
+            number = self._number()
             spends = one.spends | {f"spent{number}:0"}
             self._add(self._payment(number, f"tx{self._random.randint(0, 9)}r{number}", spends))
+
+    def _number(self) -> int:
+        """Return an id that no payment has had."""
+        self._made += 1
+        return self._made
 
     def _payment(self, number: int, txid: str, spends: frozenset[str]) -> Payment:
         asked = self._random.choice((Decimal("10.00"), Decimal("5.00"), Decimal("3.33")))
@@ -201,6 +211,16 @@ class Life:
     def _mark(self) -> None:
         if self.facts.marked_at is None:
             self.facts = replace(self.facts, marked_at=self.now, mark_id=1_000)
+
+    def _take_away(self) -> None:
+        """Take the mark off or, without one, a payment."""
+        if self.facts.marked_at is not None:
+            taken_id = self.facts.mark_id
+            self.facts = replace(self.facts, marked_at=None, mark_id=None, taken_id=taken_id)
+            return
+        for one in self._some():
+            kept = tuple(p for p in self.facts.payments if p.id != one.id)
+            self.facts = replace(self.facts, payments=kept, taken_id=one.id)
 
     def _some(self) -> list[Payment]:
         """Return one payment at random, or none if there is none."""

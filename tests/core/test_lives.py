@@ -116,6 +116,9 @@ def _check_cause(event: Happening, known: Facts, before: Standing) -> None:
     if known.marked_at is not None and event.type is EventType.CONFIRMED:
         assert event.payment_id == known.mark_id
         return
+    if known.taken_id is not None and event.payment_id == known.taken_id:
+        assert event.type in (EventType.FAILED, EventType.REVERSED)
+        return
     (cause,) = (p for p in known.payments if p.id == event.payment_id)
     if event.type is EventType.DETECTED:
         assert cause.gone_at is None

@@ -18,6 +18,7 @@ from counterfoil.core.matching import (
     is_likely,
     match,
     pick_amount,
+    price_of,
 )
 from counterfoil.core.ports import Transfer
 
@@ -346,3 +347,20 @@ def test_while_there_are_unused_amounts_nobody_meets_a_stranger_ever() -> None:
         assert shop.pay(sold, late) in (sold.quote_id, None)
     amounts = [sold.amount_atomic for sold in shop.quotes]
     assert len(set(amounts)) == len(amounts)
+
+
+# --- prices of what is credited by hand -------------------------------------------------------
+
+
+def test_the_price_is_that_of_the_exact_amount_else_the_one_of_its_time() -> None:
+    old, new = quote(1, 1_000), quote(2, 1_100, created_at=T + HOUR_MS)
+    for some in ([old, new], [new, old]):
+        assert price_of(some, "LTC", 1_100, T) == 2, "exact, though made later"
+        assert price_of(some, "LTC", 1_050, T + MINUTE_MS) == 1
+        assert price_of(some, "LTC", 1_050, T + 2 * HOUR_MS) == 2
+        assert price_of(some, "LTC", 1_050, T - HOUR_MS) == 1, "the first after it"
+
+
+def test_another_coin_has_no_price() -> None:
+    assert price_of([quote(1, method="BTC")], "LTC", 1_000, T) is None
+    assert price_of([], "LTC", 1_000, T) is None

@@ -269,3 +269,55 @@ def test_a_price_that_nothing_has(text: str) -> None:
 )
 def test_a_price_is_written_without_an_exponent(price: str, text: str) -> None:
     assert money.format_rate(Decimal(price)) == text
+
+
+# --- what may be missing ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "percent"),
+    [("0", "0"), ("0.5", "0.5"), ("0.50", "0.5"), ("10", "10"), ("1e1", "10"), ("0.01", "0.01")],
+)
+def test_a_tolerance(text: str, percent: str) -> None:
+    assert f"{money.parse_tolerance(text):f}" == percent
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "-0.1", "10.01", "0.005", "0.5 %", "0,5", "NaN", "1e99", f"0.5{'0' * 30}1", "half"],
+)
+def test_what_is_no_tolerance(text: str) -> None:
+    with pytest.raises(InvalidError) as refused:
+        money.parse_tolerance(text)
+    assert (refused.value.code, refused.value.field) == ("invalid_tolerance", "tolerance")
+
+
+@given(amounts(), st.integers(0, 1_000))
+def test_never_more_than_its_per_cent_may_be_missing(
+    amount: tuple[Decimal, str], hundredths: int
+) -> None:
+    value, currency = amount
+    percent = Decimal(hundredths).scaleb(-2)
+    missing = money.tolerated(value, percent, currency)
+    share = Fraction(value) * Fraction(percent) / 100
+    assert 0 <= share - Fraction(missing) < money.minor_unit(currency)
+    assert missing < value
+
+
+# --- coins that a person types ----------------------------------------------------------------
+
+
+@given(st.integers(1, 10**23), st.integers(0, 18))
+def test_what_is_shown_of_a_coin_is_read_as_it_was(atomic: int, decimals: int) -> None:
+    text = money.format_coin(atomic, decimals)
+    if Decimal(text) < 10**15:
+        assert money.parse_coin(text, method(decimals)) == atomic
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "0.123456789", "1e15", "1e-9", "NaN", "one", "1,5", f"1.{'0' * 39}1"]
+)
+def test_what_is_no_amount_of_a_coin(text: str) -> None:
+    with pytest.raises(InvalidError) as refused:
+        money.parse_coin(text, method(8))
+    assert (refused.value.code, refused.value.field) == ("invalid_amount", "amount")

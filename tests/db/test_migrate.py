@@ -1,10 +1,12 @@
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -187,3 +189,19 @@ async def test_sqlite_makes_no_copy_where_nothing_changes(
     await sqlite.migrate()
     await empty_sqlite.migrate()
     assert sorted(path.name for path in files(tmp_path)) == ["counterfoil.db", "empty.db"]
+
+
+async def test_a_table_that_sqlite_makes_anew_goes_on_counting(empty_sqlite: Sqlite) -> None:
+    """A restore has moved its count on far beyond its rows: none of those ids comes again."""
+
+    def upgrade(revision: str) -> Callable[[sa.Connection], None]:
+        config = migrate._config  # noqa: SLF001  # there is no other way to stop half-way
+        return lambda connection: command.upgrade(config(connection), revision)
+
+    await empty_sqlite.write(upgrade("0006"))
+    moved = sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES ('payment', 1000)")
+    await empty_sqlite.write(lambda connection: connection.execute(moved))
+    await empty_sqlite.write(upgrade("head"))
+    count = sa.text("SELECT seq FROM sqlite_sequence WHERE name = 'payment'")
+    found = await empty_sqlite.read(lambda connection: connection.execute(count).scalars().all())
+    assert found == [1_000]

@@ -12,7 +12,7 @@ from counterfoil.core import matching
 from counterfoil.core.events import EventID
 from counterfoil.core.payment import Payment
 from counterfoil.core.ports import Block
-from counterfoil.db import deliveries, invoices, loops, outbox, payments, quotes
+from counterfoil.db import deliveries, invoices, loops, outbox, payments, quotes, transactions
 from counterfoil.db.schema import chain_transaction, delivery, invoice, payment, quote, transfer
 from counterfoil.services import observations, watching
 
@@ -46,7 +46,7 @@ def cursor_moved_before_commit() -> Iterator[None]:
 @contextmanager
 def matched_by_txid() -> Iterator[None]:
     """A transaction is credited once, however many invoices its outputs pay."""
-    original = payments.insert_transfers
+    original = transactions.insert_transfers
 
     def insert_first(connection: Any, seen: Iterable[tuple[int, Any, int]]) -> Any:
         first: dict[int, tuple[int, Any, int]] = {}
@@ -227,7 +227,7 @@ def walk_back_told_first() -> Iterator[None]:
         name = watch.chain.name
 
         def cut(connection: sa.Connection) -> None:
-            touched = payments.unconfirm_above(connection, name, ancestor.height)
+            touched = transactions.unconfirm_above(connection, name, ancestor.height)
             loops.cut_headers(connection, name, ancestor.height)
             due = payments.list_invoices_of(connection, touched)
             invoices.mark_due_reassess(connection, sorted(due), name)

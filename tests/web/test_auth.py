@@ -9,14 +9,10 @@ from counterfoil.db.schema import api_key
 from counterfoil.web.auth import address_of
 from counterfoil.web.endpoints import Endpoint
 from counterfoil.web.table import ENDPOINTS
-from tests.web.world import ADDRESS, World, client_of
+from tests.web.things import BODIES, thing
+from tests.web.world import World, client_of
 
 KEYS = ("none", "empty", "nonsense", "typo", "unknown", "revoked", *Scope)
-BODIES = {
-    "create_invoice": {"amount": 25, "fiat_currency": "USD"},
-    "simulate_payment": {"outcome": "exact"},
-    "add_wallet": {"method": "LTC", "address": ADDRESS},
-}
 
 
 def typo(key: str) -> str:
@@ -52,9 +48,7 @@ async def test_every_endpoint_lets_in_the_keys_it_should(
 ) -> None:
     # Only test keys may simulate, and only live keys may do what is for live money alone.
     mode = Mode.LIVE if endpoint.is_live_only else Mode.TEST
-    thing_id = await small_world.invoice(key=small_world.key(mode=mode))
-    if endpoint.name == "remove_wallet":
-        thing_id = await small_world.wallet()
+    thing_id = await thing(small_world, endpoint, "Shop", mode)
     key = await key_of(small_world, kind, mode)
     before = await small_world.stored()
     answer = await small_world.request(
@@ -151,10 +145,11 @@ IMPOSSIBLE = [
 
 @pytest.mark.parametrize("endpoint", WITH_AN_ID, ids=lambda each: each.name)
 async def test_foreign_and_unknown_ids_look_the_same(world: World, endpoint: Endpoint) -> None:
-    theirs = await world.invoice(key=world.key("Other"))
-    if endpoint.name == "remove_wallet":
-        theirs = await world.wallet(key=world.key("Other"))
-    of_test = await world.invoice(key=world.key(mode=Mode.TEST))
+    theirs = await thing(world, endpoint, "Other", Mode.LIVE)
+    # A wallet is of no mode, and nobody's own.
+    is_wallet = endpoint.name == "remove_wallet"
+    of_test = theirs if is_wallet else await thing(world, endpoint, "Shop", Mode.TEST)
+    before = await world.stored()
     bodies = set()
     for invoice_id in (theirs, of_test, 987654, *IMPOSSIBLE):
         path = endpoint.path.replace("{id}", str(invoice_id))
@@ -162,10 +157,11 @@ async def test_foreign_and_unknown_ids_look_the_same(world: World, endpoint: End
         assert answer.status_code == 404, path
         bodies.add(answer.content)
     assert len(bodies) == 1
-    if endpoint.name == "remove_wallet":
+    assert await world.stored() == before
+    if is_wallet:
         kept = (await world.request("GET", "/api/wallets", key=world.key("Other"))).json()
         assert [each["id"] for each in kept["wallets"]] == [theirs]
-    else:
+    elif endpoint.path.startswith("/api/invoice/"):
         path = f"/api/invoice/{theirs}"
         kept = (await world.request("GET", path, key=world.key("Other"))).json()
         assert kept["invoice"]["status"] == "Unpaid"

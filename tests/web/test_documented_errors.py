@@ -15,6 +15,7 @@ from counterfoil.web import examples
 from counterfoil.web.endpoints import Endpoint
 from counterfoil.web.openapi import document
 from counterfoil.web.table import ENDPOINTS
+from tests.web.act_errors import ACTS
 from tests.web.world import ADDRESS, World
 
 Recipe = Callable[[World], Awaitable[httpx2.Response]]
@@ -63,7 +64,7 @@ async def many_failures(world: World, endpoint: Endpoint) -> httpx2.Response:
 
 async def lost_database(world: World, endpoint: Endpoint) -> httpx2.Response:
     world.store.is_down = True
-    body = {"amount": 25, "fiat_currency": "USD", "outcome": "exact"}
+    body = {"amount": 25, "fiat_currency": "USD", "outcome": "exact", "invoice_id": 1}
     return await world.request(endpoint.method, path_of(endpoint), json=body)
 
 
@@ -73,7 +74,8 @@ async def with_test_key(world: World, endpoint: Endpoint) -> httpx2.Response:
 
 
 async def unknown_id(world: World, endpoint: Endpoint) -> httpx2.Response:
-    return await world.request(endpoint.method, path_of(endpoint), json={"outcome": "exact"})
+    body = {"outcome": "exact", "invoice_id": 1, "amount": "1"}
+    return await world.request(endpoint.method, path_of(endpoint), json=body)
 
 
 SHARED: dict[str, Shared] = {
@@ -200,6 +202,7 @@ async def ambiguous_method(world: World) -> httpx2.Response:
 
 
 OWN: dict[tuple[str, str], Recipe] = {
+    **ACTS,
     ("create_invoice", "address_in_use"): address_in_use,
     ("create_invoice", "idempotency_mismatch"): idempotency_mismatch,
     ("create_invoice", "missing"): asking(amount=None),

@@ -18,7 +18,17 @@ from counterfoil.core.ports import Block, Mode
 from counterfoil.db import loops
 from counterfoil.db.engine import Database, unavailable
 from counterfoil.db.merchants import insert_key
-from counterfoil.db.schema import event, idempotency, invoice, quote, wallet
+from counterfoil.db.schema import (
+    audit,
+    event,
+    idempotency,
+    inbox,
+    invoice,
+    payment,
+    quote,
+    refund,
+    wallet,
+)
 from counterfoil.db.simulator import Ledger
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import merchants, rates, watching
@@ -128,7 +138,7 @@ class World:
 
     async def stored(self) -> tuple[int, ...]:
         """Return how many rows there are of all that a request could add."""
-        tables = (invoice, idempotency, quote, event, wallet)
+        tables = (invoice, idempotency, quote, event, wallet, payment, inbox, refund, audit)
 
         def count(connection: sa.Connection) -> tuple[int, ...]:
             totals = (sa.select(sa.func.count()).select_from(table) for table in tables)

@@ -47,9 +47,12 @@ def list_merchants(context: typer.Context) -> None:
 
     known = session_of(context).run(lambda here: merchants.list_all(here.database))
     print_table(
-        ("ID", "NAME", "CURRENCY", "SINCE", "MAY REDIRECT TO"),
+        ("ID", "NAME", "CURRENCY", "SINCE", "TOLERANCE", "MAY REDIRECT TO"),
         [
-            (m.id, m.name, m.currency, iso(m.created_at), " ".join(m.redirect_origins))
+            (
+                *(m.id, m.name, m.currency, iso(m.created_at)),
+                *(f"{m.tolerance:f} %", " ".join(m.redirect_origins)),
+            )
             for m in known
         ],
     )
@@ -100,6 +103,25 @@ def set_confirmations(
             "away for 0 confirmations only what you can afford to lose.",
             err=True,
         )
+
+
+@merchant.command("tolerance")
+def set_tolerance(
+    context: typer.Context,
+    percent: Annotated[str, typer.Argument(help="Of an invoice's amount, from 0 to 10.")],
+    merchant_name: MerchantName = None,
+) -> None:
+    """Take invoices made from now on as paid in full if no more than this is missing."""
+    from counterfoil.services import merchants
+
+    async def work(here: "Installation") -> tuple[str, str]:
+        found = await merchants.find(here.database, merchant_name)
+        now = here.clock.now()
+        set_to = await merchants.set_tolerance(here.database, found, percent, now)
+        return found.name, f"{set_to:f}"
+
+    name, set_to = session_of(context).run(work)
+    typer.echo(f"New invoices of {name} are paid in full if at most {set_to} % is missing.")
 
 
 # --- keys --------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from counterfoil.cli import (
     backups,
     chains,
     channels,
+    inbox,
+    invoices,
     ledger,
     merchants,
     repairs,
@@ -36,6 +38,8 @@ app.add_typer(merchants.key, name="key")
 app.add_typer(wallets.wallet, name="wallet")
 app.add_typer(channels.channel, name="channel")
 app.add_typer(chains.chain, name="chain")
+app.add_typer(invoices.invoice, name="invoice")
+app.add_typer(inbox.inbox, name="inbox")
 app.add_typer(backups.backup, name="backup")
 app.add_typer(ledger.ledger, name="ledger")
 server.add_to(app)

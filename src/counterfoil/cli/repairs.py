@@ -58,11 +58,12 @@ def rescan(
     from counterfoil.services import rescans
 
     async def work(here: "Installation") -> "tuple[Report, Methods]":
-        chain = here.context.methods.chain_of(here.context.methods.only(method, Mode.TEST))
+        methods = here.context.methods
+        chain = methods.chain_of(methods.only(method, "method", Mode.TEST))
         asked = await rescans.ask(here.context, chain, first, here.clock.now())
         holder = f"rescan:{here.entropy.token(_HOLDER_BYTES).hex()}"
         report = await rescans.carry_out(here.context, asked, holder, here.clock, _show_progress())
-        return report, here.context.methods
+        return report, methods
 
     report, methods = session_of(context).run(work)
     _tell(report, methods)

@@ -9,6 +9,7 @@ import hashlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from counterfoil.core.ports import Mode
@@ -45,12 +46,17 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: the key, its merchant, its mode and its scope."""
+    """Who asks: the key, its merchant, its mode and its scope.
+
+    `tolerance` is how much of an invoice of the merchant may be missing, in per cent. It comes
+    along, so that making an invoice reads nothing.
+    """
 
     key_id: int
     merchant_id: int
     mode: Mode
     scope: Scope
+    tolerance: Decimal = Decimal(0)
 
 
 def make_key(mode: Mode, below: Callable[[int], int]) -> str:

@@ -88,7 +88,8 @@ class Facts:
     `tolerance` is less than `amount`. `mark_id` is the payment id of a settlement by hand.
     `is_watched_past_due` is whether every chain on which an amount was shown has been watched past
     `due_at`; `waits_until` is the end of the time in which it does not expire, because somebody may
-    have paid it another amount than it asked for.
+    have paid it another amount than it asked for. `taken_id` is the payment or the mark that the
+    merchant has just taken away: it is the cause of what is told, and of no status.
     """
 
     amount: Decimal
@@ -101,6 +102,7 @@ class Facts:
     is_watched_past_due: bool
     waits_until: int | None
     payments: tuple[Payment, ...]
+    taken_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ def _causes(facts: Facts, sums: _Reckoning, status: Status) -> dict[EventType, i
     """Return the id of the payment behind each kind of event, were it told now."""
     settled_ids = {p.id for p in sums.settled}
     waiting = [p for p in sums.present if p.id not in settled_ids]
-    lost = _last(sums.lost, lambda p: p.gone_at)
+    lost = facts.taken_id or _last(sums.lost, lambda p: p.gone_at)
     completing = _last(sums.settled, lambda p: p.final_at)
     # While it is confirming the money is there, only less deep than it was; else it has gone.
     sunk = _last(sums.shallow, lambda p: p.final_at) if status is Status.CONFIRMING else None

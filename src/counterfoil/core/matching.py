@@ -8,6 +8,7 @@ goes to the inbox with the reason; nothing is dropped.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from operator import attrgetter
 
 from counterfoil.core.ports import Transfer
@@ -51,6 +52,8 @@ class Reason(StrEnum):
     BEFORE_QUOTE = "before_quote"
     OWN_TRANSFER = "own_transfer"
     OTHER_METHOD = "other_method"
+    # Not found by `match`: the merchant took it off an invoice.
+    DETACHED = "detached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,20 @@ def match(
     return Matched(_current(choice, arrived_at).quote_id)
 
 
+def price_of(
+    candidates: Sequence[Candidate], method: str, amount_atomic: int, arrived_at: int
+) -> int | None:
+    """Return which of an invoice's quotes says what a transfer is worth that is credited by hand.
+
+    The one of its exact amount, else the one current when it came; None where the invoice asked for
+    other methods alone.
+    """
+    same_method = [c for c in candidates if c.method == method]
+    exact = [c for c in same_method if c.amount_atomic == amount_atomic]
+    choice = exact or same_method
+    return _current(choice, arrived_at).quote_id if choice else None
+
+
 def _current(choice: Sequence[Candidate], arrived_at: int) -> Candidate:
     """Return the quote that was the newest at `arrived_at`, else the first one after it.
 
@@ -175,6 +192,6 @@ def pick_amount(
     return choice[below(len(choice))] if choice else None
 
 
-def is_likely(asked_atomic: int, received_atomic: int) -> bool:
+def is_likely(asked: int | Fraction, received: int | Fraction) -> bool:
     """Tell whether a transfer of the wrong amount was probably meant for a quote."""
-    return abs(asked_atomic - received_atomic) * _LIKELY_PER_AMOUNT <= asked_atomic
+    return abs(Fraction(asked) - Fraction(received)) * _LIKELY_PER_AMOUNT <= asked

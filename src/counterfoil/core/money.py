@@ -14,6 +14,7 @@ from counterfoil.core.errors import InvalidError, Problem
 from counterfoil.core.ports import Method
 
 INTEGER_DIGITS_MAX = 15
+TOLERANCE_MAX = 10
 # No coin costs less than 10^-15 of a currency, or 10^15 of it and more: such a price is an error.
 _RATE_DIGITS_MAX = 15
 # A uint256 has 78 digits; no intermediate result of ours comes near this precision.
@@ -103,9 +104,45 @@ def format_coin(amount_atomic: int, decimals: int) -> str:
     return f"{whole}.{digits}" if digits else str(whole)
 
 
+def parse_coin(token: str, method: Method, field: str = "amount") -> int:
+    """Return the atomic units of a positive amount of whole coins; raises InvalidError.
+
+    More decimals than the coin has are an error, never a rounding.
+    """
+    value = Decimal(token) if _NUMBER.fullmatch(token) else Decimal(0)
+    atomic = value.scaleb(method.decimals, context=EXACT)
+    if not 0 < value < 10**INTEGER_DIGITS_MAX or atomic != int(atomic):
+        message = (
+            f"{field} must be an amount of {method.symbol} such as 0.25, "
+            f"with at most {method.decimals} decimal places."
+        )
+        raise InvalidError(Problem(field, "invalid_amount", message))
+    return int(atomic)
+
+
 def floor_to_minor(value: Fraction, currency: str) -> Decimal:
     """Return the largest amount of a currency that is not above `value`: never more than came."""
     return -ceil_to_minor(-value, currency)
+
+
+def parse_tolerance(text: str) -> Decimal:
+    """Return the per cent, in hundredths, that a text such as `0.5` spells; raises InvalidError.
+
+    It ends where what is forgiven would no longer be a small shortfall.
+    """
+    value = Decimal(text) if _NUMBER.fullmatch(text) else Decimal(-1)
+    hundredths = value.scaleb(2, context=EXACT)
+    if not 0 <= value <= TOLERANCE_MAX or hundredths != int(hundredths):
+        message = f"A tolerance is a number of per cent from 0 to {TOLERANCE_MAX}, such as 0.5."
+        raise InvalidError(Problem("tolerance", "invalid_tolerance", message))
+    return Decimal(int(hundredths)).scaleb(-2).normalize()
+
+
+def tolerated(amount: Decimal, percent: Decimal, currency: str) -> Decimal:
+    """Return how much of an amount may be missing: never more than the per cent of it."""
+    if not percent:
+        return Decimal(0)
+    return floor_to_minor(Fraction(amount) * Fraction(percent) / 100, currency)
 
 
 def parse_rate(text: str) -> Decimal | None:

@@ -30,7 +30,7 @@ class Payment:
     txid: str
     spends: frozenset[str]
     quoted_atomic: int
-    quoted_fiat: Decimal
+    quoted_fiat: Decimal | Fraction
     lock_until: int
     received_atomic: int
     arrived_at: int

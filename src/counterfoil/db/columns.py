@@ -1,8 +1,17 @@
-"""The kinds of columns that the tables are made of."""
+"""What the tables are made of: their names of keys, and the kinds of their columns."""
 
 from typing import Any
 
 import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
 
 # SQLite counts only INTEGER (AUTOINCREMENT, in the migrations); both hold 64 bits.
 BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")

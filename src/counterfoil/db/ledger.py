@@ -1,6 +1,5 @@
 """What came to a merchant: every transfer that is in a block, with the evidence of its worth."""
 
-import json
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -9,7 +8,7 @@ import sqlalchemy as sa
 
 from counterfoil.core.ports import Mode
 from counterfoil.core.quote import Rate
-from counterfoil.db.payments import Worth
+from counterfoil.db.payments import Worth, rate_from
 from counterfoil.db.schema import (
     chain_transaction,
     destination,
@@ -23,7 +22,10 @@ from counterfoil.db.schema import (
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """The payment that a transfer is; a worth is None where no rate was known."""
+    """The payment that a transfer is; a worth is None where no rate was known.
+
+    `value` is what it is worth at its quote, or what was said by hand, where `quoted` is None.
+    """
 
     payment_id: int
     invoice_id: int
@@ -31,7 +33,8 @@ class Credit:
     currency: str
     depth_needed: int
     final_at: int | None
-    quoted: Worth
+    value: Fraction
+    quoted: Rate | None
     arrival: Worth | None
     final: Worth | None
 
@@ -120,7 +123,13 @@ def _entry(row: sa.RowMapping) -> Entry:
 
 
 def _credit(row: sa.RowMapping) -> Credit:
-    quoted = Fraction(Decimal(row["fiat"])) * int(row["amount_atomic"]) / int(row["quoted_atomic"])
+    quoted = None
+    if row["payment_quote_id"] is None:
+        value = Fraction(row["payment_value"])
+    else:
+        value = Fraction(Decimal(row["fiat"])) * int(row["amount_atomic"])
+        value /= int(row["quoted_atomic"])
+        quoted = rate_from(row["rate"], row["rate_sources"], row["rate_at"])
     return Credit(
         payment_id=row["payment_id"],
         invoice_id=row["payment_invoice_id"],
@@ -128,7 +137,8 @@ def _credit(row: sa.RowMapping) -> Credit:
         currency=row["fiat_currency"],
         depth_needed=row["payment_depth_needed"],
         final_at=row["payment_final_at"],
-        quoted=Worth(_rate(row["rate"], row["rate_sources"], row["rate_at"]), quoted),
+        value=value,
+        quoted=quoted,
         arrival=_worth(row, "arrival"),
         final=_worth(row, "final"),
     )
@@ -140,9 +150,4 @@ def _worth(row: sa.RowMapping, moment: str) -> Worth | None:
     )
     if price is None or value is None:
         return None
-    return Worth(_rate(price, sources, at), Fraction(value))
-
-
-def _rate(price: str, sources: str | None, at: int | None) -> Rate:
-    """Return a rate; payments from before this was kept have no sources and no time of it."""
-    return Rate(Decimal(price), tuple(json.loads(sources or "[]")), at or 0)
+    return Worth(rate_from(price, sources, at), Fraction(value))

@@ -1,8 +1,9 @@
 """Merchants, their keys and their wallets."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,9 +19,9 @@ from counterfoil.db.schema import (
     transfer,
     wallet,
 )
-from counterfoil.db.sql import upsert
+from counterfoil.db.sql import chunks, upsert
 
-# What is read of a key for each request's sake.
+# What is read of a key for each request's sake, and its merchant's tolerance.
 _KEY_COLUMNS = ("id", "merchant_id", "mode", "scope")
 
 XPUB = "xpub"
@@ -36,6 +37,7 @@ class Merchant:
     currency: str
     redirect_origins: tuple[str, ...]
     created_at: int
+    tolerance: Decimal
 
 
 def _merchant(row: sa.RowMapping) -> Merchant:
@@ -45,6 +47,7 @@ def _merchant(row: sa.RowMapping) -> Merchant:
         row["currency"],
         tuple(json.loads(row["redirect_origins"])),
         row["created_at"],
+        Decimal(row["tolerance"]),
     )
 
 
@@ -80,6 +83,20 @@ def get(connection: sa.Connection, merchant_id: int) -> Merchant:
     return _merchant(connection.execute(statement).mappings().one())
 
 
+_CURRENCIES = sa.select(merchant.c.id, merchant.c.currency).where(
+    merchant.c.id.in_(sa.bindparam("merchant_ids", expanding=True))
+)
+
+
+def list_currencies(connection: sa.Connection, merchant_ids: Collection[int]) -> dict[int, str]:
+    """Return the currencies of some merchants, by merchant."""
+    return {
+        row.id: row.currency
+        for some in chunks(merchant_ids)
+        for row in connection.execute(_CURRENCIES, {"merchant_ids": some})
+    }
+
+
 def lock(connection: sa.Connection, merchant_id: int) -> Merchant:
     """Return a merchant and keep everybody else from changing it until the transaction ends."""
     statement = sa.select(merchant).where(merchant.c.id == merchant_id)
@@ -95,6 +112,13 @@ def set_redirect_origins(
         sa.update(merchant)
         .where(merchant.c.id == merchant_id)
         .values(redirect_origins=json.dumps(origins))
+    )
+
+
+def set_tolerance(connection: sa.Connection, merchant_id: int, percent: Decimal) -> None:
+    """Set how much of an invoice made from now on may be missing."""
+    connection.execute(
+        sa.update(merchant).where(merchant.c.id == merchant_id).values(tolerance=f"{percent:f}")
     )
 
 
@@ -147,25 +171,28 @@ def find_key(connection: sa.Connection, digest: str) -> Sequence[Any] | None:
 
     What the store's `find_key` does faster.
     """
-    columns = [api_key.c[name] for name in _KEY_COLUMNS]
-    statement = sa.select(*columns).where(
-        api_key.c.digest == digest, api_key.c.revoked_at.is_(None)
+    statement = (
+        sa.select(*(api_key.c[name] for name in _KEY_COLUMNS), merchant.c.tolerance)
+        .join(merchant, merchant.c.id == api_key.c.merchant_id)
+        .where(api_key.c.digest == digest, api_key.c.revoked_at.is_(None))
     )
     return connection.execute(statement).first()
 
 
 def find_key_statement(digest: str) -> str:
     """Return the SELECT of a key, with this placeholder of a driver."""
+    columns = ", ".join(f"api_key.{name}" for name in _KEY_COLUMNS)
     return (
-        f"SELECT {', '.join(_KEY_COLUMNS)} FROM api_key "  # noqa: S608  # our own names
+        f"SELECT {columns}, merchant.tolerance FROM api_key "  # noqa: S608  # our own names
+        "JOIN merchant ON merchant.id = api_key.merchant_id "
         f"WHERE digest = {digest} AND revoked_at IS NULL"
     )
 
 
 def principal(row: Sequence[Any]) -> Principal:
     """Return whose key a row is."""
-    key_id, merchant_id, mode, scope = row
-    return Principal(key_id, merchant_id, Mode(mode), Scope(scope))
+    key_id, merchant_id, mode, scope, tolerance = row
+    return Principal(key_id, merchant_id, Mode(mode), Scope(scope), Decimal(tolerance))
 
 
 def list_keys(connection: sa.Connection, merchant_id: int) -> list[Key]:

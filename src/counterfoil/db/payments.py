@@ -1,4 +1,4 @@
-"""What the chains showed: transactions, their transfers, and what each transfer pays."""
+"""What transfers pay: their credits to invoices, and what those were worth."""
 
 import json
 from collections import defaultdict
@@ -12,18 +12,17 @@ import sqlalchemy as sa
 
 from counterfoil.core import payment as core_payment
 from counterfoil.core.confirmations import CONFIRMATIONS_MAX
-from counterfoil.core.matching import Reason
-from counterfoil.core.ports import Block, Mode, Transaction, Transfer
+from counterfoil.core.ports import Mode
 from counterfoil.core.quote import Rate
 from counterfoil.db.schema import (
     chain_transaction,
     destination,
-    inbox,
+    invoice,
     payment,
     quote,
     transfer,
 )
-from counterfoil.db.sql import chunks, insert_new
+from counterfoil.db.sql import chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,185 +34,34 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredTransaction:
-    """A transaction that touches a destination of ours."""
-
-    id: int
-    txid: str
-    spends: frozenset[str]
-    first_seen_at: int
-    block_height: int | None
-    block_hash: str | None
-    unknown_since: int | None
-    gone_at: int | None
-
-
-def _transaction(row: sa.RowMapping) -> StoredTransaction:
-    return StoredTransaction(
-        row["id"],
-        row["txid"],
-        frozenset(json.loads(row["spends"])),
-        row["first_seen_at"],
-        row["block_height"],
-        row["block_hash"],
-        row["unknown_since"],
-        row["gone_at"],
-    )
-
-
-_FIND = sa.select(chain_transaction).where(
-    chain_transaction.c.chain == sa.bindparam("chain"),
-    chain_transaction.c.txid.in_(sa.bindparam("txids", expanding=True)),
-)
-
-
-def find_transactions(
-    connection: sa.Connection, chain: str, txids: Collection[str]
-) -> dict[str, StoredTransaction]:
-    """Return those of some transactions that are known, by their txid."""
-    return {
-        row["txid"]: _transaction(row)
-        for some in chunks(txids)
-        for row in connection.execute(_FIND, {"chain": chain, "txids": some}).mappings()
-    }
-
-
-_PENDING = sa.select(chain_transaction).where(
-    chain_transaction.c.chain == sa.bindparam("chain"), chain_transaction.c.block_height.is_(None)
-)
-
-
-def list_pending(connection: sa.Connection, chain: str) -> list[StoredTransaction]:
-    """Return the known transactions of a chain that are in no block, gone ones included."""
-    rows = connection.execute(_PENDING, {"chain": chain}).mappings()
-    return [_transaction(row) for row in rows]
-
-
-_INSERT_TRANSACTIONS = sa.insert(chain_transaction).returning(
-    chain_transaction.c.id, chain_transaction.c.txid
-)
-
-
-def insert_transactions(
-    connection: sa.Connection,
-    chain: str,
-    seen: Iterable[tuple[Transaction, int]],
-    block: Block | None,
-) -> dict[str, int]:
-    """Add transactions, each with the time of its arrival, and return their ids by txid."""
-    rows = [
-        {
-            "chain": chain,
-            "txid": transaction.txid,
-            "spends": json.dumps(transaction.spends),
-            "first_seen_at": arrived_at,
-            "block_height": block.height if block else None,
-            "block_hash": block.hash if block else None,
-        }
-        for transaction, arrived_at in seen
-    ]
-    if not rows:
-        return {}
-    return {row.txid: row.id for row in connection.execute(_INSERT_TRANSACTIONS, rows)}
-
-
-def set_place(
-    connection: sa.Connection, transaction_ids: Collection[int], block: Block | None
-) -> None:
-    """Record where transactions are: in a block, or waiting for one. Seen, they are not gone."""
-    for some in chunks(transaction_ids):
-        connection.execute(
-            sa.update(chain_transaction)
-            .where(chain_transaction.c.id.in_(some))
-            .values(
-                block_height=block.height if block else None,
-                block_hash=block.hash if block else None,
-                unknown_since=None,
-                gone_at=None,
-            )
-        )
-
-
-def set_gone(connection: sa.Connection, transaction_id: int, now: int) -> None:
-    """Record that a transaction has lost its place to another one, or has been dropped."""
-    connection.execute(
-        sa.update(chain_transaction)
-        .where(chain_transaction.c.id == transaction_id, chain_transaction.c.gone_at.is_(None))
-        .values(gone_at=now)
-    )
-
-
-def set_unknown_since(connection: sa.Connection, transaction_id: int, at: int | None) -> None:
-    """Record since when the node has not known a transaction."""
-    connection.execute(
-        sa.update(chain_transaction)
-        .where(chain_transaction.c.id == transaction_id)
-        .values(unknown_since=at)
-    )
-
-
-def unconfirm_above(connection: sa.Connection, chain: str, height: int) -> list[int]:
-    """Take the transactions above a height out of their blocks and return their ids.
-
-    They are unconfirmed, not gone: the new branch usually holds them too.
-    """
-    above = (chain_transaction.c.chain == chain, chain_transaction.c.block_height > height)
-    ids = list(connection.execute(sa.select(chain_transaction.c.id).where(*above)).scalars())
-    if ids:
-        connection.execute(
-            sa.update(chain_transaction).where(*above).values(block_height=None, block_hash=None)
-        )
-    return ids
-
-
-def insert_transfers(
-    connection: sa.Connection, seen: Iterable[tuple[int, Transfer, int]]
-) -> dict[tuple[int, int], int]:
-    """Add transfers, each with the ids of its transaction and its destination.
-
-    Return the ids of those that are new, by transaction and place: the others were matched when
-    they came.
-    """
-    rows = [
-        {
-            "transaction_id": transaction_id,
-            "place": each.index,
-            "destination_id": destination_id,
-            "method": each.method,
-            "amount_atomic": str(each.amount_atomic),
-            "tag": each.tag,
-        }
-        for transaction_id, each, destination_id in seen
-    ]
-    insert = insert_new(connection, transfer)
-    new = connection.execute(
-        insert.returning(transfer.c.id, transfer.c.transaction_id, transfer.c.place), rows
-    )
-    return {(row.transaction_id, row.place): row.id for row in new}
-
-
-@dataclass(frozen=True, slots=True)
 class NewPayment:
     """A transfer that is credited to an invoice.
 
-    `arrival` is what it was worth when it came.
+    `price` is the quote that says what it is worth, or its value where none does; `arrival` is what
+    it was worth when it came.
     """
 
     invoice_id: int
     transfer_id: int
-    quote_id: int
+    price: int | Fraction
     arrived_at: int
     arrival: Worth | None
     depth_needed: int
 
 
-def insert_payments(connection: sa.Connection, new: Iterable[NewPayment], now: int) -> None:
-    """Credit transfers to invoices."""
+_INSERT_PAYMENTS = sa.insert(payment).returning(payment.c.id, payment.c.transfer_id)
+
+
+def insert_payments(
+    connection: sa.Connection, new: Iterable[NewPayment], now: int
+) -> dict[int, int]:
+    """Credit transfers to invoices; return the payments' ids by transfer."""
     rows = [
         {
             "invoice_id": each.invoice_id,
             "transfer_id": each.transfer_id,
-            "quote_id": each.quote_id,
+            "quote_id": each.price if isinstance(each.price, int) else None,
+            "value": None if isinstance(each.price, int) else _fraction(each.price),
             "created_at": now,
             "arrived_at": each.arrived_at,
             "depth_needed": each.depth_needed,
@@ -221,7 +69,7 @@ def insert_payments(connection: sa.Connection, new: Iterable[NewPayment], now: i
         }
         for each in new
     ]
-    connection.execute(sa.insert(payment), rows)
+    return {row.transfer_id: row.id for row in connection.execute(_INSERT_PAYMENTS, rows)}
 
 
 def _evidence(moment: str, worth: Worth | None) -> dict[str, Any]:
@@ -229,56 +77,13 @@ def _evidence(moment: str, worth: Worth | None) -> dict[str, Any]:
     names = (f"{moment}_{name}" for name in ("rate", "value", "rate_sources", "rate_at"))
     if worth is None:
         return dict.fromkeys(names)
-    rate, value = worth.rate, worth.value
-    fraction = f"{value.numerator}/{value.denominator}"
-    values = (str(rate.price), fraction, json.dumps(rate.sources), rate.at)
+    rate = worth.rate
+    values = (str(rate.price), _fraction(worth.value), json.dumps(rate.sources), rate.at)
     return dict(zip(names, values, strict=True))
 
 
-def insert_inbox(
-    connection: sa.Connection,
-    merchant_id: int,
-    mode: Mode,
-    transfer_id: int,
-    reason: Reason,
-    now: int,
-) -> None:
-    """Keep a transfer that pays no quote where the merchant finds it."""
-    connection.execute(
-        sa.insert(inbox).values(
-            merchant_id=merchant_id,
-            mode=mode.value,
-            transfer_id=transfer_id,
-            reason=reason.value,
-            created_at=now,
-        )
-    )
-
-
-_RECEIVED = (
-    sa.select(chain_transaction.c.txid, transfer.c.place, destination.c.merchant_id)
-    .join(transfer, transfer.c.transaction_id == chain_transaction.c.id)
-    .join(destination, destination.c.id == transfer.c.destination_id)
-    .where(
-        chain_transaction.c.chain == sa.bindparam("chain"),
-        chain_transaction.c.txid.in_(sa.bindparam("txids", expanding=True)),
-    )
-)
-
-
-def list_owners(connection: sa.Connection, chain: str, outpoints: Iterable[str]) -> dict[str, int]:
-    """Return the merchants to whom the money of some outpoints came, by outpoint."""
-    places: dict[tuple[str, int], str] = {}
-    for outpoint in outpoints:
-        txid, _, place = outpoint.rpartition(":")
-        if place.isdecimal():
-            places[txid, int(place)] = outpoint
-    return {
-        places[row.txid, row.place]: row.merchant_id
-        for some in chunks(sorted({txid for txid, _ in places}))
-        for row in connection.execute(_RECEIVED, {"chain": chain, "txids": some})
-        if (row.txid, row.place) in places
-    }
+def _fraction(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
 
 
 _INVOICES_OF = (
@@ -344,6 +149,48 @@ def set_final(connection: sa.Connection, worths: Mapping[int, Worth | None], now
     connection.execute(statement.values(final_at=now, **evidence), rows)
 
 
+def find_invoice_of(
+    connection: sa.Connection, payment_id: int, merchant_id: int, mode: Mode
+) -> int | None:
+    """Return the invoice of a merchant to which a payment is credited, None where it is to none."""
+    statement = (
+        sa.select(payment.c.invoice_id)
+        .join(invoice, invoice.c.id == payment.c.invoice_id)
+        .where(
+            payment.c.id == payment_id,
+            payment.c.detached_at.is_(None),
+            invoice.c.merchant_id == merchant_id,
+            invoice.c.mode == mode.value,
+        )
+    )
+    return connection.execute(statement).scalar_one_or_none()
+
+
+def detach(connection: sa.Connection, payment_id: int, now: int) -> tuple[int, Rate | None] | None:
+    """Take a payment off its invoice; return its transfer and the rate when that came.
+
+    None where it has been taken off already: of two who do it at once one gets it.
+    """
+    statement = (
+        sa.update(payment)
+        .where(payment.c.id == payment_id, payment.c.detached_at.is_(None))
+        .values(detached_at=now)
+        .returning(payment)
+    )
+    row = connection.execute(statement).mappings().one_or_none()
+    if row is None:
+        return None
+    rate = None
+    if row["arrival_rate"] is not None:
+        rate = rate_from(row["arrival_rate"], row["arrival_rate_sources"], row["arrival_rate_at"])
+    return row["transfer_id"], rate
+
+
+def rate_from(price: str, sources: str | None, at: int | None) -> Rate:
+    """Return a rate; payments from before this was kept have no sources and no time of it."""
+    return Rate(Decimal(price), tuple(json.loads(sources or "[]")), at or 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Credited:
     """A payment with all that is shown of it."""
@@ -376,7 +223,7 @@ _CREDITED = (
     )
     .join(transfer, transfer.c.id == payment.c.transfer_id)
     .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
-    .join(quote, quote.c.id == payment.c.quote_id)
+    .outerjoin(quote, quote.c.id == payment.c.quote_id)
     .join(destination, destination.c.id == transfer.c.destination_id)
     .where(
         payment.c.invoice_id.in_(sa.bindparam("invoice_ids", expanding=True)),
@@ -410,18 +257,26 @@ def list_credited_of(
 def _credited(row: sa.RowMapping, height: int) -> Credited:
     mined_at_height = row["block_height"]
     is_mined = mined_at_height is not None
+    received_atomic = int(row["received_atomic"])
+    if row["value"] is None:
+        quoted_atomic, quoted_fiat = int(row["quoted_atomic"]), Fraction(row["fiat"])
+        lock_until, arrival_value = row["lock_until"], row["arrival_value"]
+    else:
+        # As if this had been asked for what came, until it came: it is worth that, late or not.
+        quoted_atomic, quoted_fiat = received_atomic, Fraction(row["value"])
+        lock_until, arrival_value = row["arrived_at"], row["value"]
     return Credited(
         payment=core_payment.Payment(
             id=row["id"],
             txid=row["txid"],
             # An account and its nonce are the same on two chains, and no rivals for that.
             spends=frozenset(f"{row['chain']}:{spend}" for spend in json.loads(row["spends"])),
-            quoted_atomic=int(row["quoted_atomic"]),
-            quoted_fiat=Decimal(row["fiat"]),
-            lock_until=row["lock_until"],
-            received_atomic=int(row["received_atomic"]),
+            quoted_atomic=quoted_atomic,
+            quoted_fiat=quoted_fiat,
+            lock_until=lock_until,
+            received_atomic=received_atomic,
             arrived_at=row["arrived_at"],
-            arrival_value=Fraction(row["arrival_value"]) if row["arrival_value"] else None,
+            arrival_value=Fraction(arrival_value) if arrival_value else None,
             is_mined=is_mined,
             depth=height - mined_at_height + 1 if is_mined else 0,
             depth_needed=row["depth_needed"],

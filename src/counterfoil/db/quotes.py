@@ -328,7 +328,11 @@ def know_amounts(
     waiting = (
         sa.select(transfer.c.amount_atomic)
         .join(inbox, inbox.c.transfer_id == transfer.c.id)
-        .where(transfer.c.destination_id == destination_id, transfer.c.method == method.id)
+        .where(
+            transfer.c.destination_id == destination_id,
+            transfer.c.method == method.id,
+            inbox.c.ignored_at.is_(None),
+        )
     )
     taken |= {int(text) for text in _which(connection, waiting, transfer.c.amount_atomic, digits)}
     asked = sa.select(quote.c.amount_atomic).where(

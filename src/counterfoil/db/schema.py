@@ -7,7 +7,7 @@ written whole. `migrations/` makes these tables; a test holds the two together.
 
 import sqlalchemy as sa
 
-from counterfoil.db import schema_world
+from counterfoil.db import columns, schema_acts, schema_world
 from counterfoil.db.columns import BIG as _BIG
 from counterfoil.db.columns import at as _at
 from counterfoil.db.columns import identity as _id
@@ -16,8 +16,7 @@ from counterfoil.db.columns import ref as _ref
 from counterfoil.db.columns import text as _text
 from counterfoil.db.columns import where as _where
 
-# It knows the tables of the world outside already.
-metadata = schema_world.metadata
+metadata = columns.metadata
 
 merchant = sa.Table(
     "merchant",
@@ -32,6 +31,8 @@ merchant = sa.Table(
     _number("seq_test"),
     _at("last_event_at"),
     _number("last_event_number"),
+    # Per cent of an invoice's amount that may be missing; copied into each when it is made.
+    sa.Column("tolerance", sa.Text, nullable=False, server_default="0"),
 )
 
 # How deep a merchant wants the payments of a method to be, where not as deep as the chain says.
@@ -165,6 +166,7 @@ quote = sa.Table(
     _at("lock_until"),
     _at("released_at", null=True),
     sa.Index(None, "invoice_id"),
+    sa.Index(None, "created_at"),
     # A shared address is asked about a few amounts, of the thousands that it has had.
     sa.Index("ix_quote_amount", "destination_id", "method", "amount_atomic"),
 )
@@ -238,6 +240,8 @@ transfer = sa.Table(
     _text("method"),
     _text("amount_atomic"),
     _text("tag", null=True),
+    # What a coin cost when it came, by currency; kept where no payment keeps it.
+    _text("rates", null=True),
     sa.Index("uq_transfer_place", "transaction_id", "place", unique=True),
     sa.Index("ix_transfer_amount", "destination_id", "method", "amount_atomic"),
 )
@@ -248,7 +252,7 @@ payment = sa.Table(
     _id(),
     _ref("invoice_id", "invoice"),
     _ref("transfer_id", "transfer"),
-    _ref("quote_id", "quote"),
+    _ref("quote_id", "quote", null=True),
     _at("created_at"),
     _at("arrived_at"),
     # Fiat per whole coin on arrival; null where nobody knew it.
@@ -265,6 +269,8 @@ payment = sa.Table(
     _text("final_rate_sources", null=True),
     _at("arrival_rate_at", null=True),
     _at("final_rate_at", null=True),
+    # What it is worth where no quote says it, as an exact fraction: credited by hand.
+    _text("value", null=True),
     sa.Index(None, "invoice_id"),
     # A transfer is credited once at most.
     sa.Index("uq_payment_transfer", "transfer_id", unique=True, **_where("detached_at IS NULL")),
@@ -283,38 +289,15 @@ inbox = sa.Table(
     sa.Column("transfer_id", _BIG, sa.ForeignKey("transfer.id"), nullable=False, unique=True),
     _text("reason"),
     _at("created_at"),
+    # Since when the merchant wants to see it no more; it may still be credited.
+    _at("ignored_at", null=True),
     sa.Index(None, "merchant_id", "id"),
     sa.Index(None, "created_at"),
 )
 
-# Stretches of a chain that are to be read again: whoever watches the chain does it.
-rescan = sa.Table(
-    "rescan",
-    metadata,
-    _id(),
-    _text("chain"),
-    _number("first_height"),
-    _number("next_height"),
-    _number("last_height"),
-    # The ids of the transfers that nobody had known.
-    _text("found"),
-    # Why it ended before its last block.
-    _text("trouble", null=True),
-    _at("created_at"),
-    _at("done_at", null=True),
-    sa.Index("ix_rescan_open", "chain", **_where("done_at IS NULL")),
-)
-
-# Transactions that payers name: they make us look, and credit nothing.
-claim = sa.Table(
-    "claim",
-    metadata,
-    _id(),
-    _ref("invoice_id", "invoice"),
-    _text("txid"),
-    _at("created_at"),
-    sa.Index(None, "invoice_id", "created_at"),
-)
+# What is done by hand has a file of its own.
+claim, refund, audit = schema_acts.claim, schema_acts.refund, schema_acts.audit
+rescan = schema_world.rescan
 
 # Invoices whose facts have changed since they were last assessed. A row for each chain: what one
 # chain's watcher clears away must not be what another one has just noted.

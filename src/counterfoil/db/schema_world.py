@@ -4,17 +4,10 @@ import sqlalchemy as sa
 
 from counterfoil.db.columns import at as _at
 from counterfoil.db.columns import identity as _id
+from counterfoil.db.columns import metadata
 from counterfoil.db.columns import number as _number
 from counterfoil.db.columns import text as _text
-
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from counterfoil.db.columns import where as _where
 
 rate = sa.Table(
     "rate",
@@ -74,4 +67,22 @@ simulator_transaction = sa.Table(
     _at("fate_at", null=True),
     _at("dropped_at", null=True),
     sa.Index(None, "block_height"),
+)
+
+# Stretches of a chain that are to be read again: whoever watches the chain does it.
+rescan = sa.Table(
+    "rescan",
+    metadata,
+    _id(),
+    _text("chain"),
+    _number("first_height"),
+    _number("next_height"),
+    _number("last_height"),
+    # The ids of the transfers that nobody had known.
+    _text("found"),
+    # Why it ended before its last block.
+    _text("trouble", null=True),
+    _at("created_at"),
+    _at("done_at", null=True),
+    sa.Index("ix_rescan_open", "chain", **_where("done_at IS NULL")),
 )

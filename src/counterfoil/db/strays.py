@@ -33,6 +33,7 @@ def list_strays(connection: sa.Connection, since: int) -> list[Stray]:
         .where(
             inbox.c.created_at > since,
             inbox.c.reason == Reason.NO_EXACT_AMOUNT.value,
+            inbox.c.ignored_at.is_(None),
             chain_transaction.c.gone_at.is_(None),
         )
     )

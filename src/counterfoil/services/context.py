@@ -59,13 +59,13 @@ class Methods:
             raise InvalidError(Problem(field, "unknown_coin", message))
         return found
 
-    def only(self, text: str, mode: Mode = Mode.LIVE) -> Method:
-        """Return the one method that a text means; raises InvalidError where it means several."""
-        (method, *others) = self.named(text, "method", mode)
+    def only(self, text: str, field: str, mode: Mode = Mode.LIVE) -> Method:
+        """Return the one method that a text means; raises InvalidError where there are several."""
+        method, *others = self.named(text, field, mode)
         if others:
             choices = ", ".join(choice.id for choice in (method, *others))
             message = f"This coin means several methods here; name one of {choices}."
-            raise InvalidError(Problem("method", "ambiguous_method", message))
+            raise InvalidError(Problem(field, "ambiguous_method", message))
         return method
 
 

@@ -157,7 +157,7 @@ def _row(
         "updated_at": now,
         "fiat_amount": str(draft.amount),
         "fiat_currency": draft.currency,
-        "tolerance": "0",
+        "tolerance": str(money.tolerated(draft.amount, principal.tolerance, draft.currency)),
         "due_at": draft.due_at,
         "coin_symbol": symbol,
         "wallet_address": address,

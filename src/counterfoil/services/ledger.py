@@ -7,17 +7,17 @@ are those of the merchant's own wallet to the last atomic unit.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from counterfoil.core import money
 from counterfoil.core.events import iso
 from counterfoil.core.ports import Mode
+from counterfoil.core.quote import Rate
 from counterfoil.db import ledger, loops
 from counterfoil.db.engine import Connection
 from counterfoil.db.ledger import Entry
-from counterfoil.db.payments import Worth
 from counterfoil.services.context import Context
 
-_MOMENTS = ("quote", "arrival", "confirmation")
 COLUMNS = (
     "received_at",
     "state",
@@ -38,7 +38,7 @@ COLUMNS = (
     "fiat_currency",
     *(
         f"{moment}_{name}"
-        for moment in _MOMENTS
+        for moment in ("quote", "arrival", "confirmation")
         for name in ("value", "rate", "rate_sources", "rate_at")
     ),
 )
@@ -101,17 +101,20 @@ def _row(context: Context, entry: Entry, height: int) -> Row:
         "confirmed_at": "" if credit.final_at is None else iso(credit.final_at),
         "fiat_currency": credit.currency,
     }
-    for moment, worth in zip(_MOMENTS, (credit.quoted, credit.arrival, credit.final), strict=True):
-        row |= _evidence(moment, worth, credit.currency)
+    # What was credited by hand may have a value that no rate says.
+    row |= _evidence("quote", credit.value, credit.quoted, credit.currency)
+    for moment, worth in (("arrival", credit.arrival), ("confirmation", credit.final)):
+        if worth is not None:
+            row |= _evidence(moment, worth.value, worth.rate, credit.currency)
     return row
 
 
-def _evidence(moment: str, worth: Worth | None, currency: str) -> Row:
-    if worth is None:
-        return {}
-    return {
-        f"{moment}_value": str(money.floor_to_minor(worth.value, currency)),
-        f"{moment}_rate": money.format_rate(worth.rate.price),
-        f"{moment}_rate_sources": " ".join(worth.rate.sources),
-        f"{moment}_rate_at": iso(worth.rate.at) if worth.rate.at else "",
-    }
+def _evidence(moment: str, value: Fraction, rate: Rate | None, currency: str) -> Row:
+    row = {f"{moment}_value": str(money.floor_to_minor(value, currency))}
+    if rate is not None:
+        row |= {
+            f"{moment}_rate": money.format_rate(rate.price),
+            f"{moment}_rate_sources": " ".join(rate.sources),
+            f"{moment}_rate_at": iso(rate.at) if rate.at else "",
+        }
+    return row

@@ -1,14 +1,18 @@
 """Merchants and their channels."""
 
+from decimal import Decimal
+
 from counterfoil.core import money, signing
 from counterfoil.core.confirmations import Confirmations, parse
 from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
 from counterfoil.core.invoice import EventType
 from counterfoil.core.ports import Channel, Entropy, Method, Mode, Store
 from counterfoil.db import confirmations, merchants, outbox
+from counterfoil.db.audit import Deed
 from counterfoil.db.engine import Connection
 from counterfoil.db.merchants import Merchant
 from counterfoil.db.vault import Vault
+from counterfoil.services.audit import at_terminal, record
 from counterfoil.services.context import Context
 
 DEFAULT_NAME = "Default"
@@ -105,7 +109,7 @@ async def set_confirmations(
     chain's own a merchant's policy may begin with 0: it is the merchant who bears the risk. Raises
     InvalidError.
     """
-    found = context.methods.only(method, Mode.TEST)
+    found = context.methods.only(method, "method", Mode.TEST)
     if text is None:
         await context.store.write(lambda c: confirmations.drop(c, merchant.id, found.id))
         return found, context.methods.chain_of(found).confirmations
@@ -119,6 +123,22 @@ async def set_confirmations(
         raise InvalidError(Problem("confirmations", "invalid_confirmations", message)) from None
     await context.store.write(lambda c: confirmations.put(c, merchant.id, found.id, policy))
     return found, policy
+
+
+async def set_tolerance(store: Store, merchant: Merchant, text: str, now: int) -> Decimal:
+    """Forgive payers a small part of the invoices made from now on; return it in per cent.
+
+    An invoice keeps the tolerance that it was made with. Raises InvalidError.
+    """
+    percent = money.parse_tolerance(text)
+
+    def write(connection: Connection) -> None:
+        merchants.set_tolerance(connection, merchant.id, percent)
+        who = at_terminal(merchant.id, Mode.LIVE)
+        record(connection, who, Deed("tolerance", details={"percent": f"{percent:f}"}), now)
+
+    await store.write(write)
+    return percent
 
 
 # --- channels ----------------------------------------------------------------------------------

@@ -7,20 +7,18 @@ are listed as due, and `payments.reassess` says what the facts mean for them.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from counterfoil.core import events, matching, money
-from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.invoice import EventType
 from counterfoil.core.matching import Kind
-from counterfoil.core.payment import counted
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Mode, Transaction, Transfer
 from counterfoil.core.quote import Rate
-from counterfoil.db import confirmations, invoices, loops, outbox, payments, quotes
+from counterfoil.db import inbox, invoices, loops, merchants, outbox, payments, quotes, transactions
 from counterfoil.db.engine import Connection
 from counterfoil.db.quotes import Asked, StoredDestination
 from counterfoil.services import rates
 from counterfoil.services.context import Context
+from counterfoil.services.crediting import Came, Credit, Price, credit
 
 # A node that has just started knows little; one that has been up this long and still answers
 # "unknown" for that long has dropped the transaction.
@@ -65,13 +63,22 @@ class _Received:
 
 
 @dataclass(frozen=True, slots=True)
-class _Credit:
-    """A new transfer and the quote that it pays."""
+class _Stray:
+    """A new transfer that pays no quote, why, and what was asked for at its destination.
+
+    `method` is None where it is switched off.
+    """
 
     transfer_id: int
     received: _Received
-    asked: Asked
-    method: Method
+    method: Method | None
+    reason: matching.Reason
+    asked: Sequence[Asked]
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in whose inbox it lies."""
+        return self.method.mode if self.method else Mode.LIVE
 
 
 def _look(connection: Connection, context: Context, chain: Chain, now: int) -> _Look:
@@ -87,7 +94,7 @@ def start(connection: Connection, chain: Chain, blocks: Iterable[Block]) -> None
 
 def list_pending_txids(connection: Connection, chain: Chain) -> frozenset[str]:
     """Return our transactions that wait for a block and are not gone."""
-    pending = payments.list_pending(connection, chain.name)
+    pending = transactions.list_pending(connection, chain.name)
     return frozenset(known.txid for known in pending if known.gone_at is None)
 
 
@@ -131,7 +138,7 @@ def record_reorg(
     Both in one go: a payment that is in both branches never looks unconfirmed to anybody.
     """
     look = _look(connection, context, chain, now)
-    look.touched.update(payments.unconfirm_above(connection, chain.name, ancestor))
+    look.touched.update(transactions.unconfirm_above(connection, chain.name, ancestor))
     loops.cut_headers(connection, chain.name, ancestor)
     for block in branch:
         _add_block(look, block)
@@ -152,7 +159,7 @@ def record_mempool(
     """Record what is unconfirmed, what was replaced, and what the node no longer knows."""
     look = _look(connection, context, chain, now)
     _observe(look, mempool.fresh, None)
-    pending = payments.list_pending(connection, chain.name)
+    pending = transactions.list_pending(connection, chain.name)
     _find_displaced(look, pending, mempool.fresh, listed=mempool.txids)
     back = []
     for known in pending:
@@ -161,19 +168,19 @@ def record_mempool(
                 back.append(known.id)
         elif known.gone_at is None and mempool.is_complete:
             _miss(look, known, head)
-    payments.set_place(connection, back, None)
+    transactions.set_place(connection, back, None)
     look.touched.update(back)
     _mark_due(look, None)
     if mempool.is_complete and is_tip_fresh:
         loops.save_watched(connection, chain.name, looked_at, _WATCH_GAP_MAX_MS)
 
 
-def _miss(look: _Look, known: payments.StoredTransaction, head: Head) -> None:
+def _miss(look: _Look, known: transactions.StoredTransaction, head: Head) -> None:
     """Note that the node does not list a transaction; after long enough it is gone."""
     if known.unknown_since is None:
-        payments.set_unknown_since(look.connection, known.id, look.now)
+        transactions.set_unknown_since(look.connection, known.id, look.now)
     elif head.node_up_s >= _NODE_UP_LEAST_S and look.now - known.unknown_since >= _UNKNOWN_MS:
-        payments.set_gone(look.connection, known.id, look.now)
+        transactions.set_gone(look.connection, known.id, look.now)
         look.touched.add(known.id)
 
 
@@ -183,37 +190,37 @@ def _add_block(look: _Look, block: Block) -> None:
 
 
 def _read_block(look: _Look, block: Block) -> None:
-    pending = payments.list_pending(look.connection, look.chain.name)
+    pending = transactions.list_pending(look.connection, look.chain.name)
     _observe(look, block.transactions, block)
     mined = {seen.txid for seen in block.transactions}
     waiting = [known for known in pending if known.txid not in mined]
     _find_displaced(look, waiting, block.transactions, listed=frozenset())
 
 
-def _observe(look: _Look, transactions: Sequence[Transaction], block: Block | None) -> None:
+def _observe(look: _Look, shown: Sequence[Transaction], block: Block | None) -> None:
     """Record the transactions that pay destinations of ours, and what they pay.
 
     All at once: the statements for a thousand payments are those for one.
     """
-    keys = {t.destination for seen in transactions for t in seen.transfers if t.amount_atomic > 0}
+    keys = {t.destination for seen in shown for t in seen.transfers if t.amount_atomic > 0}
     owners = quotes.match_destinations(look.connection, keys)
     paying = {
         seen.txid: seen
-        for seen in transactions
+        for seen in shown
         if any(t.destination in owners and t.amount_atomic > 0 for t in seen.transfers)
     }
     if not paying:
         return
-    known = payments.find_transactions(look.connection, look.chain.name, paying)
+    known = transactions.find_transactions(look.connection, look.chain.name, paying)
     arrivals = {
         txid: known[txid].first_seen_at if txid in known else _arrival(look, seen, block)
         for txid, seen in paying.items()
     }
     fresh = [(seen, arrivals[txid]) for txid, seen in paying.items() if txid not in known]
     ids = {txid: stored.id for txid, stored in known.items()}
-    ids |= payments.insert_transactions(look.connection, look.chain.name, fresh, block)
+    ids |= transactions.insert_transactions(look.connection, look.chain.name, fresh, block)
     moved = [s.id for s in known.values() if block is not None or s.block_height is None]
-    payments.set_place(look.connection, moved, block)
+    transactions.set_place(look.connection, moved, block)
     look.touched.update(ids.values())
     received = {
         (ids[txid], transfer.index): _Received(
@@ -223,7 +230,7 @@ def _observe(look: _Look, transactions: Sequence[Transaction], block: Block | No
         for transfer in seen.transfers
         if transfer.destination in owners and transfer.amount_atomic > 0
     }
-    new = payments.insert_transfers(
+    new = transactions.insert_transfers(
         look.connection,
         [(place[0], each.transfer, each.owner.id) for place, each in received.items()],
     )
@@ -246,8 +253,9 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
     exclusive = {each.owner.id for each in received.values() if each.owner.kind is Kind.EXCLUSIVE}
     asked_at = quotes.list_asked(connection, exclusive)
     spent = {outpoint for each in received.values() for outpoint in each.seen.spends}
-    merchants = payments.list_owners(connection, look.chain.name, spent)
-    paying: list[_Credit] = []
+    merchants_of = transactions.list_owners(connection, look.chain.name, spent)
+    paying: list[Credit] = []
+    strays: list[_Stray] = []
     for transfer_id, each in received.items():
         owner, transfer = each.owner, each.transfer
         asked = (
@@ -256,81 +264,65 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
             else quotes.list_asked_of_shared(connection, owner.id, transfer)
         )
         is_own = owner.key in each.seen.senders or any(
-            merchants.get(outpoint) == owner.merchant_id for outpoint in each.seen.spends
+            merchants_of.get(outpoint) == owner.merchant_id for outpoint in each.seen.spends
         )
         candidates = [one.candidate for one in asked]
         found = matching.match(transfer, owner.kind, candidates, each.arrived_at, is_own=is_own)
         method = look.context.methods.get(transfer.method)
         if isinstance(found, matching.Unmatched):
-            _to_inbox(look, each, transfer_id, found.reason)
+            strays.append(_Stray(transfer_id, each, method, found.reason, asked))
         elif method is None:
-            _to_inbox(look, each, transfer_id, matching.Reason.OTHER_METHOD)
+            reason = matching.Reason.OTHER_METHOD
+            strays.append(_Stray(transfer_id, each, method, reason, asked))
         else:
             paid = next(one for one in asked if one.candidate.quote_id == found.quote_id)
-            paying.append(_Credit(transfer_id, each, paid, method))
-    _credit(look, paying)
+            paying.append(_credit(look, transfer_id, each, paid, method))
+    credit(connection, look.context, paying, look.now)
+    if strays:
+        _to_inbox(look, strays)
 
 
-def _credit(look: _Look, paying: Sequence[_Credit]) -> None:
-    """Credit transfers to the quotes that they pay."""
-    merchants = {each.received.owner.merchant_id for each in paying}
-    policies = confirmations.list_of_merchants(look.connection, merchants) if merchants else {}
-    while paying:
-        # One to an invoice at a time: the depth that the next one needs depends on those before.
-        first: dict[int, _Credit] = {}
-        for each in paying:
-            first.setdefault(each.asked.invoice_id, each)
-        known = payments.list_credited_of(look.connection, first, {})
-        new = [_payment(look, each, known.get(i, []), policies) for i, each in first.items()]
-        payments.insert_payments(look.connection, new, look.now)
-        paying = [each for each in paying if first[each.asked.invoice_id] is not each]
+def _credit(look: _Look, transfer_id: int, each: _Received, paid: Asked, method: Method) -> Credit:
+    """Return what a transfer is to the quote that it pays."""
+    amount_atomic, asked = each.transfer.amount_atomic, paid.candidate
+    rate = look.rate_of(method, paid.currency, each.arrived_at)
+    came = Came(transfer_id, method, amount_atomic, each.arrived_at, rate)
+    price = Price.quoted(asked.quote_id, paid.fiat, asked.amount_atomic)
+    return Credit(each.owner.merchant_id, paid.invoice_id, paid.amount, came, price)
 
 
-def _payment(
-    look: _Look,
-    each: _Credit,
-    known: Iterable[payments.Credited],
-    policies: Mapping[tuple[int, str], Confirmations],
-) -> payments.NewPayment:
-    """Return what a transfer is to its invoice, `known` being the payments that came before it.
-
-    It must be as deep as its merchant's policy asks, or the chain's where there is none.
-    """
-    asked, method, received = each.asked, each.method, each.received
-    amount_atomic = received.transfer.amount_atomic
-    rate = look.rate_of(method, asked.currency, received.arrived_at)
-    coins = _coins_at_stake(asked, known, amount_atomic, method.decimals)
-    policy = policies.get((received.owner.merchant_id, method.id), look.chain.confirmations)
-    return payments.NewPayment(
-        invoice_id=asked.invoice_id,
-        transfer_id=each.transfer_id,
-        quote_id=asked.candidate.quote_id,
-        arrived_at=received.arrived_at,
-        arrival=rates.worth_at(rate, method, amount_atomic),
-        depth_needed=policy.needed(coins),
+def _to_inbox(look: _Look, strays: Sequence[_Stray]) -> None:
+    """Keep transfers that pay no quote, and tell those who asked to be told."""
+    own = merchants.list_currencies(
+        look.connection, {stray.received.owner.merchant_id for stray in strays}
     )
+    items = [
+        inbox.NewItem(
+            merchant_id=stray.received.owner.merchant_id,
+            mode=stray.mode,
+            transfer_id=stray.transfer_id,
+            reason=stray.reason,
+            rates=_rates(look, stray, own[stray.received.owner.merchant_id]),
+        )
+        for stray in strays
+    ]
+    inbox.insert_all(look.connection, items, look.now)
+    outbox.append_all(look.connection, [_event(look, stray) for stray in strays], look.now)
 
 
-def _coins_at_stake(
-    asked: Asked, known: Iterable[payments.Credited], received_atomic: int, decimals: int
-) -> Fraction:
-    """Return what a reorg could take, in whole coins: the invoice, or what came if that is more.
-
-    Fiat is turned into coin at the price of the payment's own quote, so no rate is needed now.
-    """
-    fiat_per_atomic = Fraction(asked.fiat) / asked.candidate.amount_atomic
-    seen = received_atomic * fiat_per_atomic
-    for earlier in counted([item.payment for item in known]):
-        seen += earlier.quoted_value
-    return Fraction(max(Fraction(asked.amount), seen) / fiat_per_atomic, 10**decimals)
+def _rates(look: _Look, stray: _Stray, currency: str) -> dict[str, Rate]:
+    """Return what a coin costs in the currencies in which it may be credited by hand some day."""
+    if stray.method is None:
+        return {}
+    found = {
+        each: look.rate_of(stray.method, each, stray.received.arrived_at)
+        for each in sorted({currency, *(one.currency for one in stray.asked)})
+    }
+    return {each: rate for each, rate in found.items() if rate is not None}
 
 
-def _to_inbox(look: _Look, each: _Received, transfer_id: int, reason: matching.Reason) -> None:
-    """Keep a transfer that pays no quote, and tell those who asked to be told."""
-    method = look.context.methods.get(each.transfer.method)
-    mode = method.mode if method else Mode.LIVE
-    merchant_id = each.owner.merchant_id
-    payments.insert_inbox(look.connection, merchant_id, mode, transfer_id, reason, look.now)
+def _event(look: _Look, stray: _Stray) -> outbox.NewEvent:
+    """Return the event that tells of a transfer in the inbox."""
     happening = events.Happening(EventType.INBOX, None, None)
 
     def body(place: outbox.Place) -> bytes:
@@ -338,29 +330,32 @@ def _to_inbox(look: _Look, each: _Received, transfer_id: int, reason: matching.R
             "id": str(place.id),
             "seq": str(place.seq),
             "created_at": events.iso(place.id.at),
-            "reason": reason.value,
-            "payment": None if method is None else _describe(look, each, method),
-            "test": mode is Mode.TEST,
+            "reason": stray.reason.value,
+            "payment": _describe(look, stray),
+            "test": stray.mode is Mode.TEST,
         }
         return events.body(happening, None, extra)
 
-    new = outbox.NewEvent(merchant_id, mode, None, EventType.INBOX, None, None, body)
-    outbox.append(look.connection, new, look.now)
+    merchant_id = stray.received.owner.merchant_id
+    return outbox.NewEvent(merchant_id, stray.mode, None, EventType.INBOX, None, None, body)
 
 
-def _describe(look: _Look, each: _Received, method: Method) -> dict[str, str | None]:
+def _describe(look: _Look, stray: _Stray) -> dict[str, str | None] | None:
     """Return what an event says of a transfer that is no invoice's; money is text."""
+    method, received = stray.method, stray.received
+    if method is None:
+        return None
     return {
         "coin": method.symbol,
         "network": look.chain.name,
-        "txid": each.seen.txid,
-        "amount": money.format_coin(each.transfer.amount_atomic, method.decimals),
+        "txid": received.seen.txid,
+        "amount": money.format_coin(received.transfer.amount_atomic, method.decimals),
     }
 
 
 def _find_displaced(
     look: _Look,
-    pending: Iterable[payments.StoredTransaction],
+    pending: Iterable[transactions.StoredTransaction],
     seen: Iterable[Transaction],
     listed: frozenset[str],
 ) -> None:
@@ -368,7 +363,7 @@ def _find_displaced(
 
     `listed` are the transactions that the node still lists as unconfirmed: they have lost nothing.
     """
-    spenders: defaultdict[str, list[payments.StoredTransaction]] = defaultdict(list)
+    spenders: defaultdict[str, list[transactions.StoredTransaction]] = defaultdict(list)
     for known in pending:
         if known.gone_at is None and known.txid not in listed:
             for outpoint in known.spends:
@@ -379,7 +374,7 @@ def _find_displaced(
         for outpoint in transaction.spends:
             for known in spenders.get(outpoint, ()):
                 if known.txid != transaction.txid:
-                    payments.set_gone(look.connection, known.id, look.now)
+                    transactions.set_gone(look.connection, known.id, look.now)
                     look.touched.add(known.id)
 
 

@@ -8,6 +8,7 @@ and the events of the difference in the caller's transaction.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from types import MappingProxyType
 
 from msgspec import structs
 
@@ -26,22 +27,36 @@ from counterfoil.services.quotes import replace_open_quotes
 from counterfoil.services.strays import waits
 
 
-def reassess(connection: Connection, context: Context, invoice_id: int, now: int) -> bool:
+def reassess(
+    connection: Connection,
+    context: Context,
+    invoice_id: int,
+    now: int,
+    *,
+    taken_id: int | None = None,
+) -> bool:
     """Save what the facts about an invoice mean now; return whether that has changed.
 
     Idempotent: the same facts change nothing and tell nothing, however often it is called.
+    `taken_id` is the payment, or the mark, that the merchant has just taken away.
     """
-    return invoice_id in reassess_all(connection, context, [invoice_id], now)
+    taken = {} if taken_id is None else {invoice_id: taken_id}
+    return invoice_id in reassess_all(connection, context, [invoice_id], now, taken)
 
 
 def reassess_all(
-    connection: Connection, context: Context, invoice_ids: Sequence[int], now: int
+    connection: Connection,
+    context: Context,
+    invoice_ids: Sequence[int],
+    now: int,
+    taken: Mapping[int, int] = MappingProxyType({}),
 ) -> set[int]:
     """Do what `reassess` does for some invoices; return those that have changed.
 
-    The facts of all are read at once, which takes hardly longer than reading those of one.
+    The facts of all are read at once, which takes hardly longer than reading those of one. `taken`
+    are the payments and marks that were just taken away, by invoice.
     """
-    changes = _changes(connection, context, invoice_ids, now)
+    changes = _changes(connection, context, invoice_ids, now, taken)
     if not changes:
         return set()
     invoices.save_assessments(connection, [change.invoice for change in changes], now)
@@ -70,7 +85,11 @@ class _Change:
 
 
 def _changes(
-    connection: Connection, context: Context, invoice_ids: Sequence[int], now: int
+    connection: Connection,
+    context: Context,
+    invoice_ids: Sequence[int],
+    now: int,
+    taken: Mapping[int, int],
 ) -> list[_Change]:
     """Lock invoices, read all their facts, and return those that stand elsewhere now."""
     locked = invoices.lock_all(connection, invoice_ids)
@@ -88,7 +107,8 @@ def _changes(
         shown = {quote.chain for quote in asked}
         on = [state for state in states.values() if state.name in shown]
         paid = credited.get(invoice.id, [])
-        assessment = assess(_facts(invoice, on, waits_until.get(invoice.id), paid), now)
+        facts = _facts(invoice, on, waits_until.get(invoice.id), paid, taken.get(invoice.id))
+        assessment = assess(facts, now)
         before, after = invoice.standing, assessment.standing
         saved = replace(after, notices=events.told(before, after))
         if saved != before:
@@ -145,6 +165,7 @@ def _facts(
     states: Sequence[loops.ChainState],
     waits_until: int | None,
     credited: Sequence[Credited],
+    taken_id: int | None,
 ) -> Facts:
     due_at = invoice.due_at
     return Facts(
@@ -158,6 +179,7 @@ def _facts(
         is_watched_past_due=due_at is not None and all(state.is_over(due_at) for state in states),
         waits_until=waits_until,
         payments=tuple(item.payment for item in credited),
+        taken_id=taken_id,
     )
 
 

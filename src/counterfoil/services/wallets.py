@@ -107,7 +107,7 @@ async def add(
     like, never repeating the value), ConflictError where there is a wallet for the method or this
     one is in use, and UnavailableError (`history_unavailable`).
     """
-    method = context.methods.only(method_id)
+    method = context.methods.only(method_id, "method")
     chain = context.methods.chain_of(method)
     _check_index(next_index, is_for_keys=xpub is not None)
     if xpub is None:

@@ -1,6 +1,5 @@
 """The endpoints of invoices: one declaration each, and the function behind it."""
 
-import re
 from functools import lru_cache
 from typing import Any
 
@@ -16,11 +15,11 @@ from counterfoil.services.invoices import Created
 from counterfoil.web import bodies, drafts, queries, views
 from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import ORDER_ID_LENGTH_MAX, PLAIN_LINE, TIME, Fields
+from counterfoil.web.parameters import INVOICE_ID, page
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
 TEXT_LENGTH_MAX = 200
-_WHOLE = re.compile(r"[1-9][0-9]{0,15}")
 
 
 async def create_invoice(call: Call) -> Answer:
@@ -62,11 +61,12 @@ async def get_invoice(call: Call) -> Answer:
 @lru_cache(maxsize=256)
 def _one(checkout_url: str, stored: tuple[Any, ...]) -> Answer:
     return answer(
-        views.InvoiceAnswer(success=True, invoice=_view(checkout_url, invoices.read(stored)))
+        views.InvoiceAnswer(success=True, invoice=view(checkout_url, invoices.read(stored)))
     )
 
 
-def _view(checkout_url: str, invoice: invoices.Invoice) -> views.Invoice:
+def view(checkout_url: str, invoice: invoices.Invoice) -> views.Invoice:
+    """Return an invoice as every answer shows it."""
     standing, conditions = invoice.standing, invoice.standing.conditions
     return views.Invoice(
         id=invoice.id,
@@ -100,23 +100,23 @@ def _view(checkout_url: str, invoice: invoices.Invoice) -> views.Invoice:
 async def list_invoices(call: Call) -> Answer:
     """Return a page of invoices."""
     fields = queries.parse(call.query, _LIST_NAMES)
-    limit = _whole(fields, "limit", LIMIT_MAX)
+    limit = queries.whole(fields, "limit", LIMIT_MAX)
     wanted = invoices.Filter(
         status=_status(fields),
         order_id=fields.text("order_id", ORDER_ID_LENGTH_MAX) or None,
         text=fields.text("text", TEXT_LENGTH_MAX) or None,
         created_from=fields.time("created_from"),
         created_to=fields.time("created_to"),
-        after=_whole(fields, "after", ID_MAX),
+        after=queries.whole(fields, "after", ID_MAX),
     )
     if fields.problems:
         raise InvalidError(*fields.problems)
     context = call.deps.context
-    page, after = await invoices.list_page(context, call.who(), wanted, limit or LIMIT_DEFAULT)
+    found, after = await invoices.list_page(context, call.who(), wanted, limit or LIMIT_DEFAULT)
     return answer(
         views.InvoicesAnswer(
             success=True,
-            invoices=[_view(context.checkout_url, each) for each in page],
+            invoices=[view(context.checkout_url, each) for each in found],
             next=None if after is None else str(after),
         )
     )
@@ -130,23 +130,11 @@ def _status(fields: Fields) -> str | None:
     return text
 
 
-def _whole(fields: Fields, field: str, most: int) -> int | None:
-    """Return a parameter that counts from 1."""
-    text = fields.parameter(field)
-    if text is None:
-        return None
-    if not _WHOLE.fullmatch(text) or int(text) > most:
-        message = f"{field} must be a whole number from 1 to {most}."
-        fields.refuse(field, "invalid_number", message)
-        return None
-    return int(text)
-
-
 async def cancel_invoice(call: Call) -> Answer:
     """Cancel an invoice."""
     context = call.deps.context
     found = await invoices.cancel(context, call.who(), call.invoice_id(), call.now)
-    return answer(views.InvoiceAnswer(success=True, invoice=_view(context.checkout_url, found)))
+    return answer(views.InvoiceAnswer(success=True, invoice=view(context.checkout_url, found)))
 
 
 async def list_payments(call: Call) -> Answer:
@@ -179,13 +167,6 @@ def _outcome(fields: Fields) -> Outcome:
 
 # --- the declarations --------------------------------------------------------------------------
 
-ID_PARAMETER = Parameter(
-    "id",
-    "path",
-    "The id of the invoice.",
-    {"type": "integer", "minimum": 1, "maximum": ID_MAX},
-    12345,
-)
 _KEY_PARAMETER = Parameter(
     drafts.IDEMPOTENCY_KEY,
     "header",
@@ -223,20 +204,7 @@ _LIST_PARAMETERS = (
     ),
     _time_parameter("created_from", "Only invoices made at this time or later."),
     _time_parameter("created_to", "Only invoices made before this time."),
-    Parameter(
-        "limit",
-        "query",
-        f"How many at most; {LIMIT_DEFAULT} if not given.",
-        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX},
-        20,
-    ),
-    Parameter(
-        "after",
-        "query",
-        "The `next` of the page before.",
-        {"type": "integer", "minimum": 1, "maximum": ID_MAX},
-        12345,
-    ),
+    *page(LIMIT_DEFAULT, LIMIT_MAX, 12345),
 )
 _LIST_NAMES = frozenset(parameter.name for parameter in _LIST_PARAMETERS)
 
@@ -287,7 +255,7 @@ ENDPOINTS = (
         summary="Read an invoice",
         description="Returns an invoice of the key's merchant and mode.",
         answers={200: views.InvoiceAnswer},
-        parameters=(ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={404: ("not_found",)},
         is_hot=True,
     ),
@@ -323,7 +291,7 @@ ENDPOINTS = (
         description="Cancels an invoice on which not enough was seen; again does nothing. Its "
         "address stays watched: what is paid after all is credited.",
         answers={200: views.InvoiceAnswer},
-        parameters=(ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={404: ("not_found",), 409: ("invoice_has_money",)},
     ),
     Endpoint(
@@ -335,7 +303,7 @@ ENDPOINTS = (
         summary="List the payments of an invoice",
         description="Returns what was credited to an invoice, replaced payments included.",
         answers={200: views.PaymentsAnswer},
-        parameters=(ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={404: ("not_found",)},
     ),
     Endpoint(
@@ -348,7 +316,7 @@ ENDPOINTS = (
         description="Pays an invoice that was made with a test key with the simulator's coin.",
         body=views.Simulation,
         answers={200: views.Simulated},
-        parameters=(ID_PARAMETER,),
+        parameters=(INVOICE_ID,),
         errors={
             404: ("not_found",),
             409: ("live_invoice", "not_payable"),

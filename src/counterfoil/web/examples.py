@@ -5,40 +5,10 @@
 
 from typing import Any
 
+from counterfoil.web import act_examples
 from counterfoil.web.example_explanation import EXPLANATION
+from counterfoil.web.example_values import IDENTITY, INVOICE, PAYMENT, TXID
 
-_TOKEN = "q3mGZ1v7Tt2cYH0xkUeW9A"  # noqa: S105  # an example
-_IDENTITY = {
-    "id": 12345,
-    "share_token": _TOKEN,
-    "created_at": "2025-11-11T11:11:00.000Z",
-    "pay_url": f"https://pay.example.com/pay-invoice?share_token={_TOKEN}",
-}
-_INVOICE = {
-    **_IDENTITY,
-    "fiat_amount": "25.00",
-    "fiat_currency": "USD",
-    "status": "Paid",
-    "updated_at": "2025-11-11T11:25:00.000Z",
-    "due_at": None,
-    "coin_symbol": None,
-    "type": "api",
-    "wallet_address": None,
-    "memo": "",
-    "client_name": "",
-    "client_email": "",
-    "invoice_title": "",
-    "invoice_message": "",
-    "exceptions": [],
-    "exception": None,
-    "paid_at": "2025-11-11T11:25:00.000Z",
-    "order_id": "order-1001",
-    "metadata": {"cart": "77"},
-    "redirect_url": None,
-    "coins": [],
-    "test": False,
-}
-_TXID = "b1fea52486ce0c62bb442b530a3f0132b826c74e473d1f2c220bfa78111c5082"
 _TIP = 2_900_000
 _WALLET = {
     "id": 2,
@@ -59,6 +29,7 @@ _WALLET = {
 }
 
 REQUESTS: dict[str, dict[str, dict[str, Any]]] = {
+    **act_examples.REQUESTS,
     "create_invoice": {
         "minimal": {
             "summary": "The least",
@@ -98,28 +69,17 @@ REQUESTS: dict[str, dict[str, dict[str, Any]]] = {
     "simulate_payment": {"exact": {"summary": "In full", "value": {"outcome": "exact"}}},
 }
 ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
-    ("create_invoice", 200): {"success": True, "invoice": _IDENTITY},
-    ("get_invoice", 200): {"success": True, "invoice": _INVOICE},
-    ("list_invoices", 200): {"success": True, "invoices": [_INVOICE], "next": "12345"},
+    **act_examples.ANSWERS,
+    ("create_invoice", 200): {"success": True, "invoice": IDENTITY},
+    ("get_invoice", 200): {"success": True, "invoice": INVOICE},
+    ("list_invoices", 200): {"success": True, "invoices": [INVOICE], "next": "12345"},
     ("cancel_invoice", 200): {
         "success": True,
-        "invoice": {**_INVOICE, "status": "Cancelled", "paid_at": None},
+        "invoice": {**INVOICE, "status": "Cancelled", "paid_at": None},
     },
     ("list_payments", 200): {
         "success": True,
-        "payments": [
-            {
-                "id": 6789,
-                "method": "LTC",
-                "txid": _TXID,
-                "index": 0,
-                "amount": "0.25",
-                "confirmations": 2,
-                "state": "confirming",
-                "fiat_value": "25.00",
-                "first_seen_at": "2025-11-11T11:20:00.000Z",
-            }
-        ],
+        "payments": [PAYMENT],
     },
     ("explain_invoice", 200): EXPLANATION,
     ("list_wallets", 200): {"success": True, "wallets": [_WALLET]},
@@ -129,7 +89,7 @@ ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
         "history": None,
     },
     ("remove_wallet", 200): {"success": True},
-    ("simulate_payment", 200): {"success": True, "txid": _TXID},
+    ("simulate_payment", 200): {"success": True, "txid": TXID},
     ("list_rates", 200): {
         "success": True,
         "rates": [
@@ -182,8 +142,9 @@ ANSWERS: dict[tuple[str, int], dict[str, Any]] = {
 }
 
 # The field, where there is one, and the sentence.
-Error = tuple[str | None, str]
+Error = act_examples.Error
 ERRORS: dict[str, Error] = {
+    **act_examples.ERRORS,
     "not_json": (None, "The body is not JSON: look at line 1, column 14."),
     "not_utf8": (None, "The body must be JSON in UTF-8."),
     "too_deep": (None, "The body may be nested at most 32 levels deep."),
@@ -333,6 +294,7 @@ ERRORS: dict[str, Error] = {
 }
 # Where an endpoint says the same of other fields.
 OTHER_ERRORS: dict[tuple[str, str], Error] = {
+    **act_examples.OTHER_ERRORS,
     ("list_invoices", "too_long"): (
         "order_id",
         "order_id may have at most 64 characters; it has 65.",

@@ -12,9 +12,9 @@ from counterfoil.services import diagnosis, explanation, invoices
 from counterfoil.services.explanation import Answer as NodeAnswer
 from counterfoil.services.explanation import Case, Owner, Progress
 from counterfoil.web import queries, views
-from counterfoil.web.api import ID_PARAMETER
 from counterfoil.web.endpoints import Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import PLAIN_LINE
+from counterfoil.web.parameters import INVOICE_ID
 
 TXID_LENGTH_MAX = 128
 _TXID = "txid"
@@ -294,7 +294,7 @@ ENDPOINTS = (
         "transaction.",
         answers={200: Explanation},
         parameters=(
-            ID_PARAMETER,
+            INVOICE_ID,
             Parameter(
                 _TXID,
                 "query",

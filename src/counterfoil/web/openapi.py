@@ -31,6 +31,7 @@ _MEANINGS = {
 }
 _TAGS = {
     "Invoices": "Asking for money, and hearing whether it has come.",
+    "Inbox": "What came and pays no invoice, and moving it by hand.",
     "Wallets": "What a merchant receives on: public keys and addresses, nothing that can spend.",
     "Test mode": "Paying with the simulator's coin, so that a shop can be tried without money.",
     "Operation": "For whoever runs the server.",

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from counterfoil.web import api, explain, health, openapi, rates, wallets
+from counterfoil.web import acts, api, explain, health, inbox, openapi, rates, wallets
 from counterfoil.web.endpoints import Answer, Call, Endpoint
 
 
@@ -19,6 +19,8 @@ def _document() -> bytes:
 ENDPOINTS: tuple[Endpoint, ...] = (
     *api.ENDPOINTS,
     *explain.ENDPOINTS,
+    *acts.ENDPOINTS,
+    *inbox.ENDPOINTS,
     *rates.ENDPOINTS,
     *wallets.ENDPOINTS,
     *health.ENDPOINTS,

@@ -11,8 +11,9 @@ from counterfoil.core.access import Scope
 from counterfoil.core.errors import InvalidError
 from counterfoil.services import wallets
 from counterfoil.web import bodies, wallet_views
-from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, Parameter, answer
+from counterfoil.web.endpoints import Answer, Call, Endpoint, answer
 from counterfoil.web.fields import COIN_LENGTH_MAX, Fields
+from counterfoil.web.parameters import path_id
 from counterfoil.web.wallet_views import WALLET_LENGTH_MAX
 
 _CHOICES = ("xpub", "descriptor", "address")
@@ -148,15 +149,7 @@ ENDPOINTS = (
         description="Asks for nothing new on a wallet. What was asked for on its addresses is "
         "still credited whenever it is paid.",
         answers={200: wallet_views.WalletRemoved},
-        parameters=(
-            Parameter(
-                "id",
-                "path",
-                "The id of the wallet.",
-                {"type": "integer", "minimum": 1, "maximum": ID_MAX},
-                2,
-            ),
-        ),
+        parameters=(path_id("The id of the wallet.", 2),),
         errors={404: ("not_found",)},
         is_live_only=True,
     ),

@@ -1,0 +1,97 @@
+"""Refund notes: what a merchant sent back, written down beside the invoice.
+
+We hold no key and send nothing. A note changes neither credit nor status, and is never taken back.
+"""
+
+from dataclasses import dataclass
+
+from counterfoil.core import events, money
+from counterfoil.core.errors import InvalidError, Problem
+from counterfoil.db import invoices, refunds
+from counterfoil.db.audit import Deed
+from counterfoil.db.engine import Connection
+from counterfoil.db.invoices import Invoice
+from counterfoil.db.refunds import Refund
+from counterfoil.services.audit import Actor, record
+from counterfoil.services.context import Context
+from counterfoil.services.invoices import not_found
+
+TXID_LENGTH_MAX = 200
+NOTE_LENGTH_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a merchant says was sent back: of a coin, or of the invoice's currency without one."""
+
+    amount: str
+    coin_symbol: str = ""
+    txid: str = ""
+    note: str = ""
+    payment_id: int | None = None
+
+
+async def add(
+    context: Context, who: Actor, invoice_id: int, draft: Draft, now: int
+) -> tuple[Invoice, Refund]:
+    """Note a refund of an invoice; raises NotFoundError and InvalidError."""
+
+    def write(connection: Connection) -> tuple[Invoice, Refund]:
+        invoice = invoices.get(connection, invoice_id, who.merchant_id, who.mode)
+        if invoice is None:
+            raise not_found()
+        method_id, amount = _amount(context, who, invoice, draft)
+        paid_id = draft.payment_id
+        if paid_id is not None and not refunds.was_credited(connection, paid_id, invoice_id):
+            message = "payment_id names no payment of this invoice."
+            raise InvalidError(Problem("payment_id", "unknown_payment", message))
+        made = refunds.insert(
+            connection,
+            invoice_id,
+            amount=amount,
+            method=method_id,
+            payment_id=paid_id,
+            txid=draft.txid,
+            note=draft.note,
+            now=now,
+        )
+        deed = Deed("refund", invoice_id, paid_id, details={"refund_id": str(made.id)})
+        record(connection, who, deed, now)
+        return invoice, made
+
+    return await context.store.write(write)
+
+
+def _amount(context: Context, who: Actor, invoice: Invoice, draft: Draft) -> tuple[str | None, str]:
+    """Return the method and the amount in canonical form; the method is None for fiat."""
+    if not draft.coin_symbol:
+        return None, str(money.parse_fiat(draft.amount, invoice.currency))
+    method = context.methods.only(draft.coin_symbol, "coin_symbol", who.mode)
+    atomic = money.parse_coin(draft.amount, method)
+    return method.id, money.format_coin(atomic, method.decimals)
+
+
+async def list_all(context: Context, who: Actor, invoice_id: int) -> tuple[Invoice, list[Refund]]:
+    """Return an invoice and what was sent back for it; raises NotFoundError."""
+
+    def read(connection: Connection) -> tuple[Invoice, list[Refund]]:
+        invoice = invoices.get(connection, invoice_id, who.merchant_id, who.mode)
+        if invoice is None:
+            raise not_found()
+        return invoice, refunds.list_all(connection, invoice_id)
+
+    return await context.store.read(read)
+
+
+def describe(invoice: Invoice, made: Refund) -> dict[str, object]:
+    """Return a note as the API shows it."""
+    return {
+        "id": made.id,
+        "amount": made.amount,
+        "method": made.method,
+        "fiat_currency": invoice.currency if made.method is None else None,
+        "payment_id": made.payment_id,
+        "txid": made.txid,
+        "note": made.note,
+        "created_at": events.iso(made.created_at),
+    }

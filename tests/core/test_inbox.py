@@ -1,0 +1,210 @@
+"""Whom a stray transfer was meant for: the order of the candidates, and the words for each."""
+
+from dataclasses import replace
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from counterfoil.core.inbox import CANDIDATES_MAX, NEAR_MS, WHY, Asked, Found, rank
+from counterfoil.core.invoice import Status
+from counterfoil.core.matching import Reason
+
+SECOND = 1_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+T = 100_000 * HOUR
+FOUND = Found(
+    method="LTC",
+    amount_atomic=1_000_000,
+    decimals=8,
+    destination_id=1,
+    is_exclusive=False,
+    arrived_at=T,
+    rates={"USD": Decimal(100)},
+)
+
+
+def asked(number: int = 12, **changes: Any) -> Asked:
+    """Return what was asked for five minutes before at the same address, with `changes`."""
+    plain = Asked(
+        invoice_id=number,
+        status=Status.UNPAID,
+        due_at=None,
+        currency="USD",
+        fiat=Decimal("1.00"),
+        method="LTC",
+        amount_atomic=1_000_000,
+        destination_id=1,
+        created_at=T - 5 * MINUTE,
+        lock_until=T + 10 * MINUTE,
+    )
+    return replace(plain, **changes)
+
+
+def order(*some: Asked, found: Found = FOUND) -> list[int]:
+    return [each.invoice_id for each in rank(found, some)]
+
+
+def words(one: Asked, **changes: Any) -> str | None:
+    ranked = rank(replace(FOUND, **changes), [one])
+    return ranked[0].reason if ranked else None
+
+
+# --- in words ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "the amount of INV 12"),
+        ({"destination_id": 2}, "the amount of INV 12, at another address"),
+        ({"amount_atomic": 1_004_016}, "0.4 % below INV 12, an exchange fee?"),
+        ({"amount_atomic": 1_000_001}, "less than 0.1 % below INV 12, an exchange fee?"),
+        ({"amount_atomic": 999_999}, "less than 0.1 % above INV 12"),
+        ({"amount_atomic": 960_000}, "4.2 % above INV 12"),
+        ({"status": Status.PAID}, "the amount of INV 12, which is paid"),
+        ({"status": Status.CANCELLED}, "the amount of INV 12, which is cancelled"),
+        (
+            {"due_at": T - 3 * HOUR - MINUTE, "lock_until": T - 3 * HOUR - MINUTE},
+            "the amount of INV 12, which expired 3 hours before",
+        ),
+        (
+            {"due_at": T - 50 * HOUR, "lock_until": T - 50 * HOUR},
+            "the amount of INV 12, which expired 2 days before",
+        ),
+        (
+            {"lock_until": T - 119 * MINUTE, "amount_atomic": 1_010_000},
+            "1.0 % below INV 12, whose price ended 1 hour before, an exchange fee?",
+        ),
+        (
+            {"lock_until": T - 20 * MINUTE},
+            "the amount of INV 12, whose price ended 20 minutes before",
+        ),
+        # What is sent in the last minute was sent in time.
+        ({"lock_until": T - 2 * MINUTE}, "the amount of INV 12"),
+        ({"due_at": T - 2 * MINUTE}, "the amount of INV 12"),
+        (
+            {"created_at": T + 30 * SECOND},
+            "the amount of INV 12, less than a minute before it was asked for",
+        ),
+        ({"created_at": T + HOUR}, "the amount of INV 12, 1 hour before it was asked for"),
+        (
+            {"method": "BTC", "destination_id": 2, "amount_atomic": 7},
+            "INV 12 is an order of that size at another coin, BTC",
+        ),
+    ],
+)
+def test_the_reason_is_said_in_words(changes: dict[str, Any], expected: str) -> None:
+    assert words(asked(**changes)) == expected
+
+
+def test_any_transfer_to_an_address_of_one_invoice_may_be_meant_for_it() -> None:
+    assert words(asked(), is_exclusive=True) == "the amount of INV 12"
+    other = asked(amount_atomic=5_000_000, created_at=T + 9 * HOUR, lock_until=T + 10 * HOUR)
+    text = "sent to the address of INV 12, 9 hours before it was asked for"
+    assert words(other, is_exclusive=True) == text
+    assert words(asked(method="BTC"), is_exclusive=True) == "sent to the address of INV 12"
+    assert words(other) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"amount_atomic": 1_060_000},
+        {"amount_atomic": 940_000},
+        {"amount_atomic": 1_010_000, "destination_id": 2},
+        {"amount_atomic": 1_010_000, "created_at": T - NEAR_MS - 1},
+        {"amount_atomic": 1_010_000, "created_at": T + 3 * MINUTE},
+        {"destination_id": 2, "created_at": T + 3 * MINUTE},
+        {"created_at": T + NEAR_MS + 1},
+        {"method": "BTC", "fiat": Decimal("1.06")},
+        {"method": "BTC", "currency": "EUR"},
+        {"method": "BTC", "created_at": T - NEAR_MS - 1},
+    ],
+)
+def test_what_is_hardly_meant_is_no_candidate(changes: dict[str, Any]) -> None:
+    assert words(asked(**changes)) is None
+
+
+def test_an_exact_amount_is_known_for_ever() -> None:
+    assert words(asked(created_at=T - 400 * NEAR_MS)) == "the amount of INV 12"
+
+
+def test_every_reason_has_its_sentence() -> None:
+    assert WHY.keys() == set(Reason)
+
+
+# --- the order --------------------------------------------------------------------------------
+
+
+def test_the_order_of_likeness() -> None:
+    ladder = [
+        asked(1),
+        asked(2, amount_atomic=1_010_000),
+        asked(3, destination_id=2),
+        asked(4, method="BTC", destination_id=2),
+    ]
+    assert order(*ladder[::-1]) == [1, 2, 3, 4]
+    own = replace(FOUND, is_exclusive=True)
+    assert order(asked(3, destination_id=2), asked(5, method="BTC"), found=own) == [5, 3]
+
+
+def test_an_invoice_is_there_once_by_its_best_price() -> None:
+    near, exact = asked(amount_atomic=1_010_000), asked()
+    assert [each.reason for each in rank(FOUND, [near, exact])] == ["the amount of INV 12"]
+
+
+def test_there_are_only_so_many() -> None:
+    many = [asked(number, created_at=T - number) for number in range(1, 20)]
+    assert order(*many) == list(range(1, CANDIDATES_MAX + 1))
+
+
+ANY = st.builds(
+    asked,
+    st.integers(1, 6),
+    amount_atomic=st.integers(940_000, 1_060_000) | st.just(1_000_000),
+    destination_id=st.integers(1, 2),
+    method=st.sampled_from(["LTC", "BTC"]),
+    fiat=st.sampled_from([Decimal("1.00"), Decimal("1.03"), Decimal("2.00")]),
+    created_at=st.integers(T - 2 * NEAR_MS, T + 2 * HOUR),
+    lock_until=st.integers(T - HOUR, T + HOUR),
+)
+PLACES = st.sampled_from([FOUND, replace(FOUND, is_exclusive=True)])
+
+
+@given(st.lists(ANY, max_size=12), PLACES, st.randoms(use_true_random=False))
+def test_the_order_does_not_depend_on_that_of_the_facts(
+    some: list[Asked], found: Found, chance: Random
+) -> None:
+    ranked = rank(found, some)
+    shuffled = list(some)
+    chance.shuffle(shuffled)
+    assert rank(found, shuffled) == ranked
+    assert len({each.invoice_id for each in ranked}) == len(ranked) <= CANDIDATES_MAX
+
+
+@given(st.integers(950_000, 1_050_000), st.integers(0, NEAR_MS), st.integers(0, NEAR_MS))
+def test_exact_beats_near(amount: int, exact_ms: int, near_ms: int) -> None:
+    exact = asked(2, created_at=T - exact_ms)
+    near = asked(1, amount_atomic=amount, created_at=T - near_ms)
+    first = order(near, exact)[0]
+    assert first == 2 or (amount == 1_000_000 and near_ms <= exact_ms)
+
+
+@given(st.integers(0, 50_000), st.integers(0, 50_000))
+def test_the_nearer_amount_beats_the_farther(one: int, two: int) -> None:
+    nearer, farther = sorted((one, two))
+    some = asked(1, amount_atomic=1_000_000 + farther), asked(2, amount_atomic=1_000_000 + nearer)
+    assert order(*some) == ([2, 1] if nearer < farther else [1, 2])
+
+
+@given(st.integers(0, NEAR_MS), st.integers(0, NEAR_MS), st.sampled_from([1_000_000, 1_020_000]))
+def test_near_in_time_beats_far(one: int, two: int, amount: int) -> None:
+    nearer, farther = sorted((one, two))
+    some = [asked(1, created_at=T - farther), asked(2, created_at=T - nearer)]
+    some = [replace(each, amount_atomic=amount) for each in some]
+    assert order(*some) == ([2, 1] if nearer < farther else [1, 2])
