@@ -41,6 +41,7 @@ def asked(number: int = 12, **changes: Any) -> Asked:
         destination_id=1,
         created_at=T - 5 * MINUTE,
         lock_until=T + 10 * MINUTE,
+        is_claimed=False,
     )
     return replace(plain, **changes)
 
@@ -66,6 +67,15 @@ def words(one: Asked, **changes: Any) -> str | None:
         ({"amount_atomic": 1_000_001}, "less than 0.1 % below INV 12, an exchange fee?"),
         ({"amount_atomic": 999_999}, "less than 0.1 % above INV 12"),
         ({"amount_atomic": 960_000}, "4.2 % above INV 12"),
+        (
+            {"is_claimed": True, "amount_atomic": 2_000_000},
+            "50.0 % below INV 12, whose payer named this transaction",
+        ),
+        (
+            {"is_claimed": True, "method": "BTC", "created_at": T - 50 * HOUR},
+            "the payer of INV 12 named this transaction",
+        ),
+        ({"is_claimed": True}, "the amount of INV 12"),
         ({"status": Status.PAID}, "the amount of INV 12, which is paid"),
         ({"status": Status.CANCELLED}, "the amount of INV 12, which is cancelled"),
         (

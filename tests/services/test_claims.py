@@ -10,6 +10,7 @@ from counterfoil.db.invoices import Invoice
 from counterfoil.services import diagnosis
 from counterfoil.services.claims import CLAIMS_PER_HOUR_MAX, Claimed, claim
 from counterfoil.services.explanation import findings
+from tests.services.moves import listed, stray
 from tests.services.shop import MINUTE, Shop
 
 
@@ -64,6 +65,19 @@ async def test_on_a_shared_address_nothing_is_credited_or_told_of_others(stall: 
     await stall.look()
     assert await stall.status(mine) is Status.UNPAID
     assert await stall.inbox() == ["no_exact_amount"]
+
+
+async def test_a_claim_ranks_the_inbox(stall: Shop) -> None:
+    near, claimed = await stall.invoice("25.00"), await stall.invoice("99.00")
+    item_id = await stray(stall, near)
+    (found,) = await listed(stall)
+    assert [each.invoice_id for each in found.candidates] == [near.id]
+    # Wallets show ids in capitals, too.
+    assert await say(stall, claimed, found.item.txid.upper()) is Claimed.REVIEW
+    (found,) = await listed(stall)
+    assert found.item.id == item_id
+    assert [each.invoice_id for each in found.candidates] == [claimed.id, near.id]
+    assert found.candidates[0].reason.endswith("whose payer named this transaction")
 
 
 async def test_what_pays_another_invoice_is_elsewhere(shop: Shop) -> None:

@@ -53,7 +53,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an invoice once asked for, and how the invoice stands now."""
+    """What an invoice once asked for, and how the invoice stands now.
+
+    `is_claimed` tells that whoever has its pay page has named the transaction.
+    """
 
     invoice_id: int
     status: Status
@@ -65,6 +68,7 @@ class Asked:
     destination_id: int
     created_at: int
     lock_until: int
+    is_claimed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,10 @@ class _Likeness(IntEnum):
 
     EXACT = 0
     ADDRESS = 1
-    NEAR = 2
-    ELSEWHERE = 3
-    WORTH = 4
+    CLAIMED = 2
+    NEAR = 3
+    ELSEWHERE = 4
+    WORTH = 5
 
 
 def rank(found: Found, asked: Sequence[Asked]) -> tuple[Candidate, ...]:
@@ -117,10 +122,13 @@ def _likeness(found: Found, asked: Asked) -> _Likeness | None:
         is_exact = (asked.method, asked.amount_atomic) == (found.method, found.amount_atomic)
         return _Likeness.EXACT if is_exact else _Likeness.ADDRESS
     early_ms = asked.created_at - found.arrived_at
-    if asked.method == found.method and asked.amount_atomic == found.amount_atomic:
-        if is_here:
-            return _Likeness.EXACT if early_ms <= NEAR_MS else None
-        return _Likeness.ELSEWHERE if early_ms <= GRACE_MS else None
+    is_same = asked.method == found.method and asked.amount_atomic == found.amount_atomic
+    if is_same and is_here and early_ms <= NEAR_MS:
+        return _Likeness.EXACT
+    if asked.is_claimed:
+        return _Likeness.CLAIMED
+    if is_same:
+        return _Likeness.ELSEWHERE if not is_here and early_ms <= GRACE_MS else None
     if early_ms > GRACE_MS or early_ms < -NEAR_MS:
         return None
     if asked.method == found.method:
@@ -147,9 +155,14 @@ def _off(found: Found, asked: Asked, likeness: _Likeness) -> Fraction:
 def _words(found: Found, asked: Asked, likeness: _Likeness) -> str:
     name = f"INV {asked.invoice_id}"
     is_short = likeness is _Likeness.NEAR and found.amount_atomic < asked.amount_atomic
+    claimed = f"the payer of {name} named this transaction"
+    if asked.method == found.method:
+        off = _percent(_off(found, asked, likeness))
+        claimed = f"{off} {name}, whose payer named this transaction"
     said = {
         _Likeness.EXACT: f"the amount of {name}",
         _Likeness.ADDRESS: f"sent to the address of {name}",
+        _Likeness.CLAIMED: claimed,
         _Likeness.NEAR: f"{_percent(_off(found, asked, likeness))} {name}",
         _Likeness.ELSEWHERE: f"the amount of {name}, at another address",
         _Likeness.WORTH: f"{name} is an order of that size at another coin, {asked.method}",

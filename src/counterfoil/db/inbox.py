@@ -14,7 +14,15 @@ from counterfoil.core.matching import Kind, Reason
 from counterfoil.core.payment import GRACE_MS
 from counterfoil.core.ports import Mode
 from counterfoil.core.quote import Rate
-from counterfoil.db.schema import chain_transaction, destination, inbox, invoice, quote, transfer
+from counterfoil.db.schema import (
+    chain_transaction,
+    claim,
+    destination,
+    inbox,
+    invoice,
+    quote,
+    transfer,
+)
 
 # Of what was asked for in the day before a transfer came, so many quotes are compared with it:
 # those of its own address first, then the newest.
@@ -208,8 +216,8 @@ def _item(row: sa.RowMapping) -> Item:
 def list_asked(connection: sa.Connection, merchant_id: int, mode: Mode, item: Item) -> list[Asked]:
     """Return what a merchant's invoices asked for, as far as a transfer may be meant for it.
 
-    At whatever time: the exact amount, and everything at an address of one invoice alone. In the
-    day before it came: all the rest.
+    At whatever time: the exact amount, everything at an address of one invoice alone, and what
+    payers have claimed. In the day before it came: all the rest.
     """
     is_here = quote.c.destination_id == item.destination_id
     # The key of an index: at a shared address thousands of other amounts are not looked at.
@@ -221,10 +229,14 @@ def list_asked(connection: sa.Connection, merchant_id: int, mode: Mode, item: It
     is_near = quote.c.created_at.between(
         item.first_seen_at - NEAR_MS, item.first_seen_at + GRACE_MS
     )
+    is_claimed = invoice.c.id.in_(sa.select(claim.c.invoice_id).where(claim.c.txid == item.txid))
     found: dict[int, Asked] = {}
-    for condition in (is_here if item.kind is Kind.EXCLUSIVE else is_exact, is_near):
+    for condition in (is_here if item.kind is Kind.EXCLUSIVE else is_exact, is_claimed, is_near):
         statement = (
-            sa.select(quote, invoice.c.status, invoice.c.due_at, invoice.c.fiat_currency)
+            sa.select(
+                *(quote, invoice.c.status, invoice.c.due_at, invoice.c.fiat_currency),
+                is_claimed.label("is_claimed"),
+            )
             .join(invoice, invoice.c.id == quote.c.invoice_id)
             .where(condition, invoice.c.merchant_id == merchant_id, invoice.c.mode == mode.value)
             .order_by(sa.case((is_here, 0), else_=1), quote.c.created_at.desc(), quote.c.id.desc())
@@ -247,4 +259,5 @@ def _asked(row: sa.RowMapping) -> Asked:
         destination_id=row["destination_id"],
         created_at=row["created_at"],
         lock_until=row["lock_until"],
+        is_claimed=bool(row["is_claimed"]),
     )

@@ -18,6 +18,7 @@ claim = sa.Table(
     _text("txid"),
     _at("created_at"),
     sa.Index(None, "invoice_id", "created_at"),
+    sa.Index(None, "txid"),
 )
 
 # Money that the merchant sent back: notes alone, which no credit and no status depends on.

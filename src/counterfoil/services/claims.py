@@ -18,6 +18,8 @@ from counterfoil.services.explanation import Answer, Lookup, Output, Owner, is_p
 
 CLAIMS_PER_HOUR_MAX = 10
 _HOUR_MS = 3_600_000
+# What is written in hexadecimal means the same in capitals; nothing else does.
+_HEX = re.compile(r"(0x)?[0-9A-Fa-f]+")
 # Whatever a chain calls a transaction; what it is, is for the chain to say.
 _TXID = re.compile(r"[A-Za-z0-9:_+/=-]{8,128}")
 
@@ -40,6 +42,8 @@ async def claim(context: Context, share_token: str, text: str, now: int) -> Clai
     Raises NotFoundError for a share token that opens nothing, and LimitedError.
     """
     txid = text.strip()
+    if _HEX.fullmatch(txid):
+        txid = txid.lower()
     is_sound = _TXID.fullmatch(txid) is not None
 
     def write(connection: Connection) -> tuple[Invoice, set[str]]:

@@ -39,6 +39,7 @@ def upgrade() -> None:
     )
     columns = ["invoice_id", "created_at"]
     op.create_index(op.f("ix_claim_invoice_id_created_at"), "claim", columns)
+    op.create_index(op.f("ix_claim_txid"), "claim", ["txid"])
     for name in ("arrival_rate_sources", "final_rate", "final_value", "final_rate_sources"):
         op.add_column("payment", text(name, null=True))
     for name in ("arrival_rate_at", "final_rate_at"):
