@@ -1,5 +1,6 @@
 """The inbox in a merchant's hands: crediting a transfer, taking it off again, setting it aside."""
 
+import json
 from decimal import Decimal
 from fractions import Fraction
 
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 
 from counterfoil.core.errors import ConflictError, InvalidError
 from counterfoil.core.invoice import EventType, Status
+from counterfoil.core.quote import Rate
 from counterfoil.db.schema import transfer
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import inbox, rates
@@ -274,10 +276,14 @@ async def test_rates_in_several_currencies_stay_known(stall: Shop) -> None:
     """A transfer that came when two currencies were asked about may be moved between both."""
     invoice = await stall.invoice("250.00")
     item_id = await stray(stall, invoice)
-    both = sa.update(transfer).values(rates='{"EUR": "90", "USD": "100"}')
+    known = {"EUR": "90", "USD": "100"}
+    kept = {each: [price, ["fixed"], 7] for each, price in known.items()}
+    both = sa.update(transfer).values(rates=json.dumps(kept))
     await stall.store.write(lambda c: c.execute(both))
     await detach(stall, await attach(stall, item_id, invoice))
-    assert (await listed(stall))[0].item.rates == {"EUR": Decimal(90), "USD": Decimal(100)}
+    assert (await listed(stall))[0].item.rates == {
+        each: Rate(Decimal(price), ("fixed",), 7) for each, price in known.items()
+    }
 
 
 # --- setting it aside -------------------------------------------------------------------------

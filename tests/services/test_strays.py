@@ -6,9 +6,12 @@ import pytest
 
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.matching import LIKELY_WAIT_MS
-from counterfoil.services import upkeep
+from counterfoil.services import inbox, upkeep
+from counterfoil.services.checkout_view import Note
 from counterfoil.services.payments import reassess
+from tests.services.moves import actor, listed
 from tests.services.shop import MINUTE, SECOND, Shop
+from tests.services.till import visit
 
 WAIT_S = LIKELY_WAIT_MS // SECOND
 
@@ -40,6 +43,34 @@ async def test_an_invoice_waits_a_day_for_a_payer_who_sent_a_wrong_amount(stall:
     await stall.tick()
     assert await stall.status(meant) is Status.EXPIRED
     assert await stall.events(meant) == ["invoice_expired"]
+
+
+async def test_the_page_asks_what_was_paid_before_it_asks_for_money_again(stall: Shop) -> None:
+    meant, other = await stall.invoice("250.00"), await stall.invoice("100.00")
+    quote = await stall.quote(meant)
+    revs = [(await visit(stall, each.share_token)).rev for each in (meant, other)]
+    stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    page, stranger = [await visit(stall, each.share_token) for each in (meant, other)]
+    assert Note.STRAY in page.notes
+    assert page.rev == revs[0] + 1, "a page that is open is told"
+    assert Note.STRAY not in stranger.notes
+    assert stranger.rev == revs[1]
+    # What the merchant has set aside, or credited, bothers nobody any more.
+    (item,) = await listed(stall)
+    await inbox.ignore(stall.context, actor(stall), item.item.id, stall.clock.now())
+    assert Note.STRAY not in (await visit(stall, meant.share_token)).notes
+
+
+async def test_what_came_before_an_amount_was_shown_is_not_meant_by_it(stall: Shop) -> None:
+    early = await stall.invoice("250.00")
+    quote = await stall.quote(early)
+    stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    late = await stall.invoice("250.00")
+    assert Note.STRAY not in (await visit(stall, late.share_token)).notes
+    await stall.look(LIKELY_WAIT_MS // SECOND + 1)
+    assert Note.STRAY not in (await visit(stall, early.share_token)).notes, "a day is enough"
 
 
 async def test_a_waiting_invoice_is_not_assessed_every_second(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from counterfoil.core.invoice import Status
 from counterfoil.core.matching import Reason
 from counterfoil.db.schema import chain_transaction, inbox, invoice, quote, transfer
 
@@ -20,7 +21,10 @@ class Stray:
 
 
 def list_strays(connection: sa.Connection, since: int) -> list[Stray]:
-    """Return the transfers of a wrong amount that came into the inbox after `since`."""
+    """Return the transfers of a wrong amount that came into the inbox after `since`.
+
+    What the merchant has set aside is left out.
+    """
     statement = (
         sa.select(
             transfer.c.destination_id,
@@ -33,6 +37,7 @@ def list_strays(connection: sa.Connection, since: int) -> list[Stray]:
         .where(
             inbox.c.created_at > since,
             inbox.c.reason == Reason.NO_EXACT_AMOUNT.value,
+            inbox.c.ignored_at.is_(None),
             inbox.c.ignored_at.is_(None),
             chain_transaction.c.gone_at.is_(None),
         )
@@ -48,7 +53,7 @@ class Asked:
     """What an invoice asked for, as far as a stray is compared with it."""
 
     invoice_id: int
-    due_at: int
+    due_at: int | None
     destination_id: int
     method: str
     amount_atomic: int
@@ -56,11 +61,27 @@ class Asked:
 
 
 def list_asked(connection: sa.Connection, invoice_ids: Sequence[int]) -> list[Asked]:
-    """Return what some invoices that have a due date asked for."""
+    """Return what some invoices asked for."""
+    return _asked(connection, quote.c.invoice_id.in_(invoice_ids))
+
+
+def list_asked_near(
+    connection: sa.Connection, destination_ids: Sequence[int], since: int
+) -> list[Asked]:
+    """Return what unpaid invoices have asked for at some destinations after `since`."""
+    return _asked(
+        connection,
+        quote.c.destination_id.in_(destination_ids),
+        quote.c.created_at > since,
+        invoice.c.status == Status.UNPAID.value,
+    )
+
+
+def _asked(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Asked]:
     statement = (
         sa.select(quote, invoice.c.due_at)
         .join(invoice, invoice.c.id == quote.c.invoice_id)
-        .where(quote.c.invoice_id.in_(invoice_ids), invoice.c.due_at.is_not(None))
+        .where(*conditions)
     )
     return [
         Asked(

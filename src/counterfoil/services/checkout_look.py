@@ -31,6 +31,7 @@ from counterfoil.services.checkout_view import (
 )
 from counterfoil.services.context import Context
 from counterfoil.services.quotes import offered
+from counterfoil.services.strays import may_have_paid
 
 # In the last two minutes of a price the page offers a fresh one: nobody must hurry.
 ENDING_MS = 2 * 60_000
@@ -72,6 +73,7 @@ class _Facts:
     credited: Sequence[Credited]
     credits: Mapping[int, Credit]
     chains: Mapping[str, loops.ChainState]
+    may_have_paid: bool
 
     @property
     def waiting(self) -> list[Credited]:
@@ -107,6 +109,7 @@ def _gather(connection: Connection, context: Context, share_token: str, now: int
         credited=credited,
         credits={p.id: credit(p, deadlines) for p in counted([i.payment for i in credited])},
         chains={state.name: state for state in states},
+        may_have_paid=may_have_paid(connection, invoice.id, now),
     )
 
 
@@ -188,6 +191,7 @@ def _notes(facts: _Facts, state: State) -> tuple[Note, ...]:
         Note.FAILED: not is_settled and not is_reversed and len(worth) < len(facts.credited),
         Note.REVERSED: is_reversed,
         Note.MARKED: Condition.MARKED in conditions,
+        Note.STRAY: state in PAYABLE and facts.may_have_paid,
     }
     return tuple(note for note in Note if holds[note])
 

@@ -37,6 +37,8 @@ class Note(StrEnum):
     FAILED = "failed"
     REVERSED = "reversed"
     MARKED = "marked"
+    # Something of another amount has come, which may be this payer's.
+    STRAY = "stray"
 
 
 class Progress(StrEnum):

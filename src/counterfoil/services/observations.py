@@ -16,9 +16,11 @@ from counterfoil.core.quote import Rate
 from counterfoil.db import inbox, invoices, loops, merchants, outbox, payments, quotes, transactions
 from counterfoil.db.engine import Connection
 from counterfoil.db.quotes import Asked, StoredDestination
+from counterfoil.db.strays import Stray
 from counterfoil.services import rates
 from counterfoil.services.context import Context
 from counterfoil.services.crediting import Came, Credit, Price, credit
+from counterfoil.services.strays import touch_meant
 
 # A node that has just started knows little; one that has been up this long and still answers
 # "unknown" for that long has dropped the transaction.
@@ -26,6 +28,7 @@ _NODE_UP_LEAST_S = 3_600
 _UNKNOWN_MS = 30 * 60_000
 # A longer time than this between two looks counts as not watched.
 _WATCH_GAP_MAX_MS = 30_000
+_WRONG_AMOUNT = matching.Reason.NO_EXACT_AMOUNT
 
 
 @dataclass(slots=True)
@@ -307,6 +310,13 @@ def _to_inbox(look: _Look, strays: Sequence[_Stray]) -> None:
         for stray in strays
     ]
     inbox.insert_all(look.connection, items, look.now)
+    meant = [
+        Stray(r.owner.id, r.transfer.method, r.transfer.amount_atomic, r.arrived_at)
+        for r in (stray.received for stray in strays if stray.reason is _WRONG_AMOUNT)
+    ]
+    # Invoices are locked before the merchant, whom an event locks.
+    if meant:
+        touch_meant(look.connection, meant)
     outbox.append_all(look.connection, [_event(look, stray) for stray in strays], look.now)
 
 

@@ -1,29 +1,72 @@
 """Payers who sent another amount than their page asked for, to an address that many share."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from counterfoil.core.matching import LIKELY_WAIT_MS, is_likely
-from counterfoil.db import strays
+from counterfoil.db import invoices, strays
 from counterfoil.db.engine import Connection
+from counterfoil.db.strays import Asked, Stray
+
+# Strays by where and what they were sent.
+_Strays = Mapping[tuple[int, str], Sequence[Stray]]
 
 
 def waits(connection: Connection, invoice_ids: Sequence[int], now: int) -> dict[int, int]:
     """Return until when some of the invoices do not expire, though their due date has passed.
 
-    Those wait that may be meant by a stray: one that came after the amount was shown and before the
-    invoice was due, within 5 % of that amount. The merchant has been told and may credit it.
+    Those wait that may be meant by a stray. The merchant has been told and may credit it.
     """
-    by_place: defaultdict[tuple[int, str], list[strays.Stray]] = defaultdict(list)
-    for stray in strays.list_strays(connection, now - LIKELY_WAIT_MS):
-        by_place[stray.destination_id, stray.method].append(stray)
-    if not by_place:
+    known = _strays(connection, now)
+    if not known:
         return {}
     until: dict[int, int] = {}
     for asked in strays.list_asked(connection, invoice_ids):
-        for stray in by_place.get((asked.destination_id, asked.method), ()):
-            is_in_time = asked.created_at < stray.arrived_at <= asked.due_at
-            if is_in_time and is_likely(asked.amount_atomic, stray.amount_atomic):
-                wait_until = stray.arrived_at + LIKELY_WAIT_MS
-                until[asked.invoice_id] = max(until.get(asked.invoice_id, 0), wait_until)
+        for stray in _meant(asked, known):
+            wait_until = stray.arrived_at + LIKELY_WAIT_MS
+            until[asked.invoice_id] = max(until.get(asked.invoice_id, 0), wait_until)
     return until
+
+
+def may_have_paid(connection: Connection, invoice_id: int, now: int) -> bool:
+    """Tell whether a stray may be meant for an invoice: its payer had better not pay again."""
+    known = _strays(connection, now)
+    return bool(known) and any(
+        _meant(asked, known) for asked in strays.list_asked(connection, [invoice_id])
+    )
+
+
+def touch_meant(connection: Connection, some: Sequence[Stray]) -> None:
+    """Note that the pages change of invoices that some strays may be meant for."""
+    since = min(stray.arrived_at for stray in some) - LIKELY_WAIT_MS
+    places = sorted({stray.destination_id for stray in some})
+    known = _by_place(some)
+    asked = strays.list_asked_near(connection, places, since)
+    if meant := sorted({each.invoice_id for each in asked if _meant(each, known)}):
+        invoices.lock_all(connection, meant)
+        invoices.touch(connection, *meant)
+
+
+def _strays(connection: Connection, now: int) -> _Strays:
+    return _by_place(strays.list_strays(connection, now - LIKELY_WAIT_MS))
+
+
+def _by_place(some: Iterable[Stray]) -> _Strays:
+    by_place: defaultdict[tuple[int, str], list[Stray]] = defaultdict(list)
+    for stray in some:
+        by_place[stray.destination_id, stray.method].append(stray)
+    return by_place
+
+
+def _meant(asked: Asked, known: _Strays) -> list[Stray]:
+    """Return the strays that may be meant for what was asked.
+
+    They came after the amount was shown and before the invoice was due, within 5 % of it.
+    """
+    return [
+        stray
+        for stray in known.get((asked.destination_id, asked.method), ())
+        if asked.created_at < stray.arrived_at
+        and (asked.due_at is None or stray.arrived_at <= asked.due_at)
+        and is_likely(asked.amount_atomic, stray.amount_atomic)
+    ]
