@@ -119,9 +119,10 @@ def test_the_backup_of_an_older_version_is_upgraded(vacant: Program, backup: Pat
             )
         connection.execute("DROP INDEX ix_inbox_created_at")
         # What was done by hand came later still.
-        for column in ("payment.value", "merchant.tolerance", "transfer.rates", "inbox.ignored_at"):
-            table, _, name = column.partition(".")
-            connection.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+        merchants = [("merchant", "tolerance"), ("merchant", "late_money")]
+        strays = [("payment", "value"), ("transfer", "rates"), ("inbox", "ignored_at")]
+        for table, column in merchants + strays:
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         connection.execute("DROP INDEX ix_quote_created_at")
         for table in ("refund", "audit"):
             connection.execute(f"DROP TABLE {table}")

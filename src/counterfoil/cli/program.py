@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from counterfoil.cli import backups, channels, inbox, invoices, merchants, server, wallets
+from counterfoil.cli import audit, backups, channels, inbox, invoices, merchants, server, wallets
 from counterfoil.cli.session import Sentences, Session
 
 # What we write is ours alone: the database, its copies and the secret key.
@@ -30,6 +30,7 @@ app.add_typer(invoices.invoice, name="invoice")
 app.add_typer(inbox.inbox, name="inbox")
 app.add_typer(backups.backup, name="backup")
 server.add_to(app)
+audit.add_to(app)
 
 
 def _show_version(is_wanted: bool) -> None:  # noqa: FBT001  # the signature is Typer's

@@ -13,7 +13,15 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.matching import Kind, Reason
 from counterfoil.core.payment import GRACE_MS
 from counterfoil.core.ports import Mode
-from counterfoil.db.schema import chain_transaction, destination, inbox, invoice, quote, transfer
+from counterfoil.db.schema import (
+    chain_transaction,
+    destination,
+    inbox,
+    invoice,
+    payment,
+    quote,
+    transfer,
+)
 
 # Of what was asked for in the day before a transfer came, so many quotes are compared with it:
 # those of its own address first, then the newest.
@@ -197,6 +205,45 @@ def _item(row: sa.RowMapping) -> Item:
         block_height=row["block_height"],
         gone_at=row["gone_at"],
     )
+
+
+# --- taking a payment back ---------------------------------------------------------------------
+
+
+def find_invoice_of(
+    connection: sa.Connection, payment_id: int, merchant_id: int, mode: Mode
+) -> int | None:
+    """Return the invoice of a merchant to which a payment is credited, None where it is to none."""
+    statement = (
+        sa.select(payment.c.invoice_id)
+        .join(invoice, invoice.c.id == payment.c.invoice_id)
+        .where(
+            payment.c.id == payment_id,
+            payment.c.detached_at.is_(None),
+            invoice.c.merchant_id == merchant_id,
+            invoice.c.mode == mode.value,
+        )
+    )
+    return connection.execute(statement).scalar_one_or_none()
+
+
+def detach(
+    connection: sa.Connection, payment_id: int, now: int
+) -> tuple[int, Decimal | None] | None:
+    """Take a payment off its invoice; return its transfer and the rate when that came.
+
+    None where it has been taken off already: of two who do it at once one gets it.
+    """
+    statement = (
+        sa.update(payment)
+        .where(payment.c.id == payment_id, payment.c.detached_at.is_(None))
+        .values(detached_at=now)
+        .returning(payment.c.transfer_id, payment.c.arrival_rate)
+    )
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        return None
+    return row.transfer_id, None if row.arrival_rate is None else Decimal(row.arrival_rate)
 
 
 # --- what it may have been meant for -----------------------------------------------------------

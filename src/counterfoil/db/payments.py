@@ -11,11 +11,10 @@ import sqlalchemy as sa
 
 from counterfoil.core import payment as core_payment
 from counterfoil.core.confirmations import CONFIRMATIONS_MAX
-from counterfoil.core.ports import Block, Mode, Transaction, Transfer
+from counterfoil.core.ports import Block, Transaction, Transfer
 from counterfoil.db.schema import (
     chain_transaction,
     destination,
-    invoice,
     payment,
     quote,
     transfer,
@@ -185,15 +184,16 @@ def insert_transfers(
 class NewPayment:
     """A transfer that is credited to an invoice.
 
-    `price` is the quote that says what it is worth, or its value where none does; `arrival` is the
-    rate when it arrived, and what it was worth then.
+    `price` is the quote that says what it is worth, or its value where none does; `arrival_rate` is
+    what a coin cost when it arrived, and `arrival_value` what it counts for if it came late.
     """
 
     invoice_id: int
     transfer_id: int
     price: int | Fraction
     arrived_at: int
-    arrival: tuple[Decimal, Fraction] | None
+    arrival_rate: Decimal | None
+    arrival_value: Fraction | None
     depth_needed: int
 
 
@@ -206,7 +206,7 @@ def insert_payments(
     """Credit transfers to invoices; return the payments' ids by transfer."""
     rows = []
     for each in new:
-        rate, worth = each.arrival or (None, None)
+        rate, worth = each.arrival_rate, each.arrival_value
         is_quoted = isinstance(each.price, int)
         rows.append(
             {
@@ -307,42 +307,6 @@ def set_final(connection: sa.Connection, payment_ids: Collection[int], now: int)
             .where(payment.c.id.in_(some), payment.c.final_at.is_(None))
             .values(final_at=now)
         )
-
-
-def find_invoice_of(
-    connection: sa.Connection, payment_id: int, merchant_id: int, mode: Mode
-) -> int | None:
-    """Return the invoice of a merchant to which a payment is credited, None where it is to none."""
-    statement = (
-        sa.select(payment.c.invoice_id)
-        .join(invoice, invoice.c.id == payment.c.invoice_id)
-        .where(
-            payment.c.id == payment_id,
-            payment.c.detached_at.is_(None),
-            invoice.c.merchant_id == merchant_id,
-            invoice.c.mode == mode.value,
-        )
-    )
-    return connection.execute(statement).scalar_one_or_none()
-
-
-def detach(
-    connection: sa.Connection, payment_id: int, now: int
-) -> tuple[int, Decimal | None] | None:
-    """Take a payment off its invoice; return its transfer and the rate when that came.
-
-    None where it has been taken off already: of two who do it at once one gets it.
-    """
-    statement = (
-        sa.update(payment)
-        .where(payment.c.id == payment_id, payment.c.detached_at.is_(None))
-        .values(detached_at=now)
-        .returning(payment.c.transfer_id, payment.c.arrival_rate)
-    )
-    row = connection.execute(statement).one_or_none()
-    if row is None:
-        return None
-    return row.transfer_id, None if row.arrival_rate is None else Decimal(row.arrival_rate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,6 @@ def _gather(connection: Connection, context: Context, share_token: str, now: int
     states = loops.list_chains(connection, list(context.methods.chains))
     heights = {state.name: state.cursor.height for state in states if state.cursor}
     credited = payments.list_credited(connection, invoice.id, heights)
-    deadlines = [at for at in (invoice.due_at, invoice.cancelled_at) if at is not None]
     known = quotes.list_of_invoice(connection, invoice.id)
     try:
         methods = offered(connection, context, invoice)
@@ -105,7 +104,9 @@ def _gather(connection: Connection, context: Context, share_token: str, now: int
         quotes=known,
         latest=usable[-1] if usable else None,
         credited=credited,
-        credits={p.id: credit(p, deadlines) for p in counted([i.payment for i in credited])},
+        credits={
+            p.id: credit(p, invoice.deadlines) for p in counted([i.payment for i in credited])
+        },
         chains={state.name: state for state in states},
     )
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from counterfoil.core import money
-from counterfoil.core.payment import counted
+from counterfoil.core.payment import LateMoney, counted
 from counterfoil.core.ports import Method
 from counterfoil.db import payments
 from counterfoil.db.engine import Connection
@@ -46,12 +46,16 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """A transfer that is to be credited to an invoice of `amount`."""
+    """A transfer that is to be credited to an invoice of `amount`.
+
+    `late_money` is what becomes of it if it came late; a merchant who credits by hand accepts it.
+    """
 
     invoice_id: int
     amount: Decimal
     came: Came
     price: Price
+    late_money: LateMoney
 
 
 def credit(
@@ -75,14 +79,16 @@ def _payment(
     context: Context, new: Credit, known: Iterable[payments.Credited]
 ) -> payments.NewPayment:
     """Return what a transfer is to its invoice, `known` being the payments that came before it."""
-    came, price, worth = new.came, new.price, new.came.worth
+    came, price = new.came, new.price
+    is_held = new.late_money is LateMoney.HOLD
     coins = _coins_at_stake(new, known)
     return payments.NewPayment(
         invoice_id=new.invoice_id,
         transfer_id=came.transfer_id,
         price=came.amount_atomic * price.per_atomic if price.quote_id is None else price.quote_id,
         arrived_at=came.arrived_at,
-        arrival=None if came.rate is None or worth is None else (came.rate, worth),
+        arrival_rate=came.rate,
+        arrival_value=None if is_held else came.worth,
         depth_needed=context.methods.chain_of(came.method).confirmations.needed(coins),
     )
 
