@@ -137,6 +137,15 @@ def test_a_tolerance(program: Program) -> None:
     )
 
 
+def test_late_money(program: Program) -> None:
+    assert "  accept" in program("merchant", "list")[1]
+    (said,) = program("merchant", "late-money", "hold")
+    assert said == "Money that comes late to Default is seen, and waits for you."
+    assert "  hold" in program("merchant", "list")[1]
+    (said,) = program("merchant", "late-money", "accept")
+    assert said == "Money that comes late to Default counts."
+
+
 def test_keys(program: Program) -> None:
     said, test_key = program("key", "create", "--scope", "automate", "--test")
     assert said.startswith("A test key of Default with the scope Automate payments.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -56,6 +57,26 @@ async def test_a_look_takes_as_many_statements_for_many_payments_as_for_two(shop
     # One more or less is the watcher's own, which now and then writes down how the node is.
     assert all(abs(few - most) <= 1 for few, most in zip(two, many, strict=True)), (two, many)
     assert two[0] < 50
+
+
+async def test_strays_too_take_as_many_statements_for_many_as_for_two(shop: Shop) -> None:
+    await shop.listen()
+    address = (await shop.quote(await shop.invoice("250.00"))).address
+    own = shop.chain.broadcast(*[(address, 1_000)] * 26)
+    await shop.look()
+    # Change is no payment: what the merchant's own money comes back as lies in the inbox.
+    outpoints = (f"{own.txid}:{place}" for place in range(26))
+
+    async def statements_of_strays(count: int) -> int:
+        for outpoint in islice(outpoints, count):
+            shop.chain.pay(address, 900, spends=(outpoint,))
+        with counted(shop.store) as seeing:
+            await shop.look()
+        return len(seeing)
+
+    two, many = await statements_of_strays(2), await statements_of_strays(24)
+    assert abs(two - many) <= 1, (two, many)
+    assert await shop.inbox() == ["own_transfer"] * 26
 
 
 async def test_each_is_told_once_and_the_log_has_no_gap(shop: Shop) -> None:

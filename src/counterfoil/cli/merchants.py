@@ -12,6 +12,7 @@ from counterfoil.cli.session import (
 )
 from counterfoil.core.access import Scope
 from counterfoil.core.events import iso
+from counterfoil.core.payment import LateMoney
 from counterfoil.core.ports import Mode
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def list_merchants(context: typer.Context) -> None:
 
     known = session_of(context).run(lambda here: merchants.list_all(here.database))
     print_table(
-        ("ID", "NAME", "CURRENCY", "SINCE", "TOLERANCE", "MAY REDIRECT TO"),
+        ("ID", "NAME", "CURRENCY", "SINCE", "TOLERANCE", "LATE MONEY", "MAY REDIRECT TO"),
         [
             (
                 *(m.id, m.name, m.currency, iso(m.created_at)),
-                *(f"{m.tolerance:f} %", " ".join(m.redirect_origins)),
+                *(f"{m.tolerance:f} %", m.late_money, " ".join(m.redirect_origins)),
             )
             for m in known
         ],
@@ -122,6 +123,25 @@ def set_tolerance(
 
     name, set_to = session_of(context).run(work)
     typer.echo(f"New invoices of {name} are paid in full if at most {set_to} % is missing.")
+
+
+@merchant.command("late-money")
+def set_late_money(
+    context: typer.Context,
+    late_money: Annotated[LateMoney, typer.Argument(metavar="accept|hold")],
+    merchant_name: MerchantName = None,
+) -> None:
+    """Take money that comes late from now on for what it is worth, or hold it for you to decide."""
+    from counterfoil.services import merchants
+
+    async def work(here: "Installation") -> str:
+        found = await merchants.find(here.database, merchant_name)
+        await merchants.set_late_money(here.database, found, late_money, here.clock.now())
+        return found.name
+
+    name = session_of(context).run(work)
+    becomes = "counts" if late_money is LateMoney.ACCEPT else "is seen, and waits for you"
+    typer.echo(f"Money that comes late to {name} {becomes}.")
 
 
 # --- keys --------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from counterfoil.cli import (
+    audit,
     backups,
     chains,
     channels,
@@ -45,6 +46,7 @@ app.add_typer(ledger.ledger, name="ledger")
 server.add_to(app)
 app.command()(repairs.explain)
 app.command()(repairs.rescan)
+audit.add_to(app)
 
 
 def _show_version(is_wanted: bool) -> None:  # noqa: FBT001  # the signature is Typer's

@@ -7,12 +7,24 @@ All the facts here are frozen when they are made, except for what the chain says
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from fractions import Fraction
 
 # A payer who pressed "send" in time is not late because of the last minute of the way.
 GRACE_MS = 2 * 60_000
 # Where the rate has moved by less than this, lateness has cost the merchant nothing worth a word.
 _MOVED_LEAST = Fraction(1, 100)
+
+
+class LateMoney(StrEnum):
+    """What a merchant wants to become of money that comes late.
+
+    It counts for the lower of two values, or it is held: seen, and final only once the merchant has
+    credited it by hand.
+    """
+
+    ACCEPT = "accept"
+    HOLD = "hold"
 
 
 @dataclass(frozen=True, slots=True)

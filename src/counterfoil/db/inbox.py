@@ -14,12 +14,14 @@ from counterfoil.core.matching import Kind, Reason
 from counterfoil.core.payment import GRACE_MS
 from counterfoil.core.ports import Mode
 from counterfoil.core.quote import Rate
+from counterfoil.db.payments import rate_from
 from counterfoil.db.schema import (
     chain_transaction,
     claim,
     destination,
     inbox,
     invoice,
+    payment,
     quote,
     transfer,
 )
@@ -208,6 +210,46 @@ def _item(row: sa.RowMapping) -> Item:
         block_height=row["block_height"],
         gone_at=row["gone_at"],
     )
+
+
+# --- taking a payment back ---------------------------------------------------------------------
+
+
+def find_invoice_of(
+    connection: sa.Connection, payment_id: int, merchant_id: int, mode: Mode
+) -> int | None:
+    """Return the invoice of a merchant to which a payment is credited, None where it is to none."""
+    statement = (
+        sa.select(payment.c.invoice_id)
+        .join(invoice, invoice.c.id == payment.c.invoice_id)
+        .where(
+            payment.c.id == payment_id,
+            payment.c.detached_at.is_(None),
+            invoice.c.merchant_id == merchant_id,
+            invoice.c.mode == mode.value,
+        )
+    )
+    return connection.execute(statement).scalar_one_or_none()
+
+
+def detach(connection: sa.Connection, payment_id: int, now: int) -> tuple[int, Rate | None] | None:
+    """Take a payment off its invoice; return its transfer and the rate when that came.
+
+    None where it has been taken off already: of two who do it at once one gets it.
+    """
+    statement = (
+        sa.update(payment)
+        .where(payment.c.id == payment_id, payment.c.detached_at.is_(None))
+        .values(detached_at=now)
+        .returning(payment)
+    )
+    row = connection.execute(statement).mappings().one_or_none()
+    if row is None:
+        return None
+    rate = None
+    if row["arrival_rate"] is not None:
+        rate = rate_from(row["arrival_rate"], row["arrival_rate_sources"], row["arrival_rate_at"])
+    return row["transfer_id"], rate
 
 
 # --- what it may have been meant for -----------------------------------------------------------

@@ -109,6 +109,11 @@ class Invoice(Struct, frozen=True):
     metadata: dict[str, str]
     redirect_url: str | None
 
+    @property
+    def deadlines(self) -> list[int]:
+        """Until when money is in time, besides the locks of its quotes."""
+        return [at for at in (self.due_at, self.cancelled_at) if at is not None]
+
 
 def _fraction(value: Fraction) -> str:
     return f"{value.numerator}/{value.denominator}"

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from counterfoil.core.access import Principal, Scope
+from counterfoil.core.payment import LateMoney
 from counterfoil.core.ports import Mode
 from counterfoil.db.schema import (
     api_key,
@@ -38,6 +39,7 @@ class Merchant:
     redirect_origins: tuple[str, ...]
     created_at: int
     tolerance: Decimal
+    late_money: LateMoney
 
 
 def _merchant(row: sa.RowMapping) -> Merchant:
@@ -48,6 +50,7 @@ def _merchant(row: sa.RowMapping) -> Merchant:
         tuple(json.loads(row["redirect_origins"])),
         row["created_at"],
         Decimal(row["tolerance"]),
+        LateMoney(row["late_money"]),
     )
 
 
@@ -83,17 +86,15 @@ def get(connection: sa.Connection, merchant_id: int) -> Merchant:
     return _merchant(connection.execute(statement).mappings().one())
 
 
-_CURRENCIES = sa.select(merchant.c.id, merchant.c.currency).where(
-    merchant.c.id.in_(sa.bindparam("merchant_ids", expanding=True))
-)
+_SOME = sa.select(merchant).where(merchant.c.id.in_(sa.bindparam("merchant_ids", expanding=True)))
 
 
-def list_currencies(connection: sa.Connection, merchant_ids: Collection[int]) -> dict[int, str]:
-    """Return the currencies of some merchants, by merchant."""
+def list_some(connection: sa.Connection, merchant_ids: Collection[int]) -> dict[int, Merchant]:
+    """Return some merchants by their ids."""
     return {
-        row.id: row.currency
+        row["id"]: _merchant(row)
         for some in chunks(merchant_ids)
-        for row in connection.execute(_CURRENCIES, {"merchant_ids": some})
+        for row in connection.execute(_SOME, {"merchant_ids": some}).mappings()
     }
 
 
@@ -119,6 +120,13 @@ def set_tolerance(connection: sa.Connection, merchant_id: int, percent: Decimal)
     """Set how much of an invoice made from now on may be missing."""
     connection.execute(
         sa.update(merchant).where(merchant.c.id == merchant_id).values(tolerance=f"{percent:f}")
+    )
+
+
+def set_late_money(connection: sa.Connection, merchant_id: int, late_money: LateMoney) -> None:
+    """Set what becomes of money that comes late from now on."""
+    connection.execute(
+        sa.update(merchant).where(merchant.c.id == merchant_id).values(late_money=late_money.value)
     )
 
 

@@ -12,12 +12,10 @@ import sqlalchemy as sa
 
 from counterfoil.core import payment as core_payment
 from counterfoil.core.confirmations import CONFIRMATIONS_MAX
-from counterfoil.core.ports import Mode
 from counterfoil.core.quote import Rate
 from counterfoil.db.schema import (
     chain_transaction,
     destination,
-    invoice,
     payment,
     quote,
     transfer,
@@ -38,7 +36,7 @@ class NewPayment:
     """A transfer that is credited to an invoice.
 
     `price` is the quote that says what it is worth, or its value where none does; `arrival` is what
-    it was worth when it came.
+    it was worth when it came, which does not count where it `is_held` for having come late.
     """
 
     invoice_id: int
@@ -46,6 +44,7 @@ class NewPayment:
     price: int | Fraction
     arrived_at: int
     arrival: Worth | None
+    is_held: bool
     depth_needed: int
 
 
@@ -66,6 +65,7 @@ def insert_payments(
             "arrived_at": each.arrived_at,
             "depth_needed": each.depth_needed,
             **_evidence("arrival", each.arrival),
+            **({"arrival_value": None} if each.is_held else {}),
         }
         for each in new
     ]
@@ -147,43 +147,6 @@ def set_final(connection: sa.Connection, worths: Mapping[int, Worth | None], now
         payment.c.id == sa.bindparam("paid"), payment.c.final_at.is_(None)
     )
     connection.execute(statement.values(final_at=now, **evidence), rows)
-
-
-def find_invoice_of(
-    connection: sa.Connection, payment_id: int, merchant_id: int, mode: Mode
-) -> int | None:
-    """Return the invoice of a merchant to which a payment is credited, None where it is to none."""
-    statement = (
-        sa.select(payment.c.invoice_id)
-        .join(invoice, invoice.c.id == payment.c.invoice_id)
-        .where(
-            payment.c.id == payment_id,
-            payment.c.detached_at.is_(None),
-            invoice.c.merchant_id == merchant_id,
-            invoice.c.mode == mode.value,
-        )
-    )
-    return connection.execute(statement).scalar_one_or_none()
-
-
-def detach(connection: sa.Connection, payment_id: int, now: int) -> tuple[int, Rate | None] | None:
-    """Take a payment off its invoice; return its transfer and the rate when that came.
-
-    None where it has been taken off already: of two who do it at once one gets it.
-    """
-    statement = (
-        sa.update(payment)
-        .where(payment.c.id == payment_id, payment.c.detached_at.is_(None))
-        .values(detached_at=now)
-        .returning(payment)
-    )
-    row = connection.execute(statement).mappings().one_or_none()
-    if row is None:
-        return None
-    rate = None
-    if row["arrival_rate"] is not None:
-        rate = rate_from(row["arrival_rate"], row["arrival_rate_sources"], row["arrival_rate_at"])
-    return row["transfer_id"], rate
 
 
 def rate_from(price: str, sources: str | None, at: int | None) -> Rate:

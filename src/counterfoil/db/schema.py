@@ -33,6 +33,8 @@ merchant = sa.Table(
     _number("last_event_number"),
     # Per cent of an invoice's amount that may be missing; copied into each when it is made.
     sa.Column("tolerance", sa.Text, nullable=False, server_default="0"),
+    # What becomes of money that comes late.
+    sa.Column("late_money", sa.Text, nullable=False, server_default="accept"),
 )
 
 # How deep a merchant wants the payments of a method to be, where not as deep as the chain says.

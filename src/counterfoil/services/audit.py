@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from counterfoil.core.access import Principal
-from counterfoil.core.ports import Mode
+from counterfoil.core.ports import Mode, Store
 from counterfoil.db import audit
 from counterfoil.db.audit import Deed
 from counterfoil.db.engine import Connection
+
+# What is returned of the record.
+Entry = audit.Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +34,12 @@ def at_terminal(merchant_id: int, mode: Mode) -> Actor:
 def record(connection: Connection, who: Actor, deed: Deed, now: int) -> None:
     """Write down an act, in the transaction of the act itself."""
     audit.insert(connection, who.merchant_id, who.mode, who.name, deed, now)
+
+
+async def list_last(
+    store: Store, who: Actor, *, invoice_id: int | None = None, limit: int
+) -> list[Entry]:
+    """Return what was done by hand for a merchant, to one invoice or at all, the last first."""
+    return await store.read(
+        lambda connection: audit.list_last(connection, who.merchant_id, who.mode, invoice_id, limit)
+    )

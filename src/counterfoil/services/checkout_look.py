@@ -86,7 +86,6 @@ def _gather(connection: Connection, context: Context, share_token: str, now: int
     states = loops.list_chains(connection, list(context.methods.chains))
     heights = {state.name: state.cursor.height for state in states if state.cursor}
     credited = payments.list_credited(connection, invoice.id, heights)
-    deadlines = [at for at in (invoice.due_at, invoice.cancelled_at) if at is not None]
     known = quotes.list_of_invoice(connection, invoice.id)
     try:
         methods = offered(connection, context, invoice)
@@ -107,7 +106,9 @@ def _gather(connection: Connection, context: Context, share_token: str, now: int
         quotes=known,
         latest=usable[-1] if usable else None,
         credited=credited,
-        credits={p.id: credit(p, deadlines) for p in counted([i.payment for i in credited])},
+        credits={
+            p.id: credit(p, invoice.deadlines) for p in counted([i.payment for i in credited])
+        },
         chains={state.name: state for state in states},
         may_have_paid=may_have_paid(connection, invoice.id, now),
     )

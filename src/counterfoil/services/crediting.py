@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from counterfoil.core.confirmations import Confirmations
-from counterfoil.core.payment import counted
+from counterfoil.core.payment import LateMoney, counted
 from counterfoil.core.ports import Method
 from counterfoil.core.quote import Rate
 from counterfoil.db import confirmations, payments
@@ -47,13 +47,17 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """A transfer that is to be credited to a merchant's invoice of `amount`."""
+    """A transfer that is to be credited to a merchant's invoice of `amount`.
+
+    `late_money` is what becomes of it if it came late; a merchant who credits by hand accepts it.
+    """
 
     merchant_id: int
     invoice_id: int
     amount: Decimal
     came: Came
     price: Price
+    late_money: LateMoney
 
 
 def credit(
@@ -94,6 +98,7 @@ def _payment(
         price=came.amount_atomic * price.per_atomic if price.quote_id is None else price.quote_id,
         arrived_at=came.arrived_at,
         arrival=came.worth,
+        is_held=new.late_money is LateMoney.HOLD,
         depth_needed=(policy or context.methods.chain_of(came.method).confirmations).needed(coins),
     )
 

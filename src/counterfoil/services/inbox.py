@@ -11,7 +11,8 @@ from counterfoil.core import events, matching, money
 from counterfoil.core import inbox as core_inbox
 from counterfoil.core import payment as core_payment
 from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
-from counterfoil.db import inbox, invoices, loops, payments, quotes
+from counterfoil.core.payment import LateMoney
+from counterfoil.db import inbox, invoices, loops, quotes
 from counterfoil.db.audit import Deed
 from counterfoil.db.engine import Connection
 from counterfoil.db.inbox import Item
@@ -136,7 +137,7 @@ async def attach(
             item.rates.get(invoice.currency),
         )
         price = _price(connection, invoice, came, value)
-        new = Credit(who.merchant_id, invoice.id, invoice.amount, came, price)
+        new = Credit(who.merchant_id, invoice.id, invoice.amount, came, price, LateMoney.ACCEPT)
         payment_id = credit(connection, context, [new], now)[item.transfer_id]
         details = {} if value is None else {"fiat_value": value}
         deed = Deed("attach", invoice.id, payment_id, item.transfer_id, details)
@@ -146,8 +147,7 @@ async def attach(
         invoices.mark_due_reassess(connection, [invoice.id], item.chain)
         known = credited(connection, context, invoice.id)
         made = next(each for each in known if each.payment.id == payment_id)
-        deadlines = [at for at in (invoice.due_at, invoice.cancelled_at) if at is not None]
-        if not core_payment.credit(made.payment, deadlines).is_settled:
+        if not core_payment.credit(made.payment, invoice.deadlines).is_settled:
             # Late and without a rate it would be seen for ever and never be final.
             raise _value_needed(invoice)
         return invoices.lock(connection, invoice.id), made
@@ -208,11 +208,11 @@ async def detach(context: Context, who: Actor, payment_id: int, now: int) -> tup
     """
 
     def write(connection: Connection) -> tuple[Invoice, int]:
-        invoice_id = payments.find_invoice_of(connection, payment_id, who.merchant_id, who.mode)
+        invoice_id = inbox.find_invoice_of(connection, payment_id, who.merchant_id, who.mode)
         if invoice_id is None:
             raise no_payment()
         invoice = invoices.lock(connection, invoice_id)
-        taken = payments.detach(connection, payment_id, now)
+        taken = inbox.detach(connection, payment_id, now)
         if taken is None:
             raise no_payment()
         transfer_id, rate = taken

@@ -6,6 +6,7 @@ from counterfoil.core import money, signing
 from counterfoil.core.confirmations import Confirmations, parse
 from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
 from counterfoil.core.invoice import EventType
+from counterfoil.core.payment import LateMoney
 from counterfoil.core.ports import Channel, Entropy, Method, Mode, Store
 from counterfoil.db import confirmations, merchants, outbox
 from counterfoil.db.audit import Deed
@@ -139,6 +140,20 @@ async def set_tolerance(store: Store, merchant: Merchant, text: str, now: int) -
 
     await store.write(write)
     return percent
+
+
+async def set_late_money(store: Store, merchant: Merchant, late_money: LateMoney, now: int) -> None:
+    """Take late money for what it is worth from now on, or hold it until it is credited by hand.
+
+    A payment keeps what was set when it came.
+    """
+
+    def write(connection: Connection) -> None:
+        merchants.set_late_money(connection, merchant.id, late_money)
+        who = at_terminal(merchant.id, Mode.LIVE)
+        record(connection, who, Deed("late-money", details={"to": late_money.value}), now)
+
+    await store.write(write)
 
 
 # --- channels ----------------------------------------------------------------------------------

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from counterfoil.core import events, matching, money
 from counterfoil.core.invoice import EventType
 from counterfoil.core.matching import Kind
+from counterfoil.core.payment import LateMoney
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Mode, Transaction, Transfer
 from counterfoil.core.quote import Rate
 from counterfoil.db import inbox, invoices, loops, merchants, outbox, payments, quotes, transactions
 from counterfoil.db.engine import Connection
+from counterfoil.db.merchants import Merchant
 from counterfoil.db.quotes import Asked, StoredDestination
 from counterfoil.db.strays import Stray
 from counterfoil.services import rates
@@ -257,6 +259,7 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
     asked_at = quotes.list_asked(connection, exclusive)
     spent = {outpoint for each in received.values() for outpoint in each.seen.spends}
     merchants_of = transactions.list_owners(connection, look.chain.name, spent)
+    owners = merchants.list_some(connection, {each.owner.merchant_id for each in received.values()})
     paying: list[Credit] = []
     strays: list[_Stray] = []
     for transfer_id, each in received.items():
@@ -279,33 +282,38 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
             strays.append(_Stray(transfer_id, each, method, reason, asked))
         else:
             paid = next(one for one in asked if one.candidate.quote_id == found.quote_id)
-            paying.append(_credit(look, transfer_id, each, paid, method))
+            late_money = owners[owner.merchant_id].late_money
+            paying.append(_credit(look, transfer_id, each, paid, method, late_money))
     credit(connection, look.context, paying, look.now)
     if strays:
-        _to_inbox(look, strays)
+        _to_inbox(look, strays, owners)
 
 
-def _credit(look: _Look, transfer_id: int, each: _Received, paid: Asked, method: Method) -> Credit:
+def _credit(
+    look: _Look,
+    transfer_id: int,
+    each: _Received,
+    paid: Asked,
+    method: Method,
+    late_money: LateMoney,
+) -> Credit:
     """Return what a transfer is to the quote that it pays."""
     amount_atomic, asked = each.transfer.amount_atomic, paid.candidate
     rate = look.rate_of(method, paid.currency, each.arrived_at)
     came = Came(transfer_id, method, amount_atomic, each.arrived_at, rate)
     price = Price.quoted(asked.quote_id, paid.fiat, asked.amount_atomic)
-    return Credit(each.owner.merchant_id, paid.invoice_id, paid.amount, came, price)
+    return Credit(each.owner.merchant_id, paid.invoice_id, paid.amount, came, price, late_money)
 
 
-def _to_inbox(look: _Look, strays: Sequence[_Stray]) -> None:
+def _to_inbox(look: _Look, strays: Sequence[_Stray], owners: Mapping[int, Merchant]) -> None:
     """Keep transfers that pay no quote, and tell those who asked to be told."""
-    own = merchants.list_currencies(
-        look.connection, {stray.received.owner.merchant_id for stray in strays}
-    )
     items = [
         inbox.NewItem(
             merchant_id=stray.received.owner.merchant_id,
             mode=stray.mode,
             transfer_id=stray.transfer_id,
             reason=stray.reason,
-            rates=_rates(look, stray, own[stray.received.owner.merchant_id]),
+            rates=_rates(look, stray, owners[stray.received.owner.merchant_id].currency),
         )
         for stray in strays
     ]

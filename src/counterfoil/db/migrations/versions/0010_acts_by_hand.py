@@ -20,6 +20,9 @@ def upgrade() -> None:
     _let_quotes_be_missing()
     op.add_column("payment", sa.Column("value", sa.Text(), nullable=True))
     op.add_column("merchant", sa.Column("tolerance", sa.Text(), server_default="0", nullable=False))
+    op.add_column(
+        "merchant", sa.Column("late_money", sa.Text(), server_default="accept", nullable=False)
+    )
     op.add_column("transfer", sa.Column("rates", sa.Text(), nullable=True))
     op.add_column("inbox", sa.Column("ignored_at", sa.BigInteger(), nullable=True))
     op.create_index(op.f("ix_quote_created_at"), "quote", ["created_at"])

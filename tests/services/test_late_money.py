@@ -1,0 +1,96 @@
+"""Money that comes late: taken for what it is worth, or held until the merchant has decided."""
+
+import pytest
+
+from counterfoil.core.invoice import Status
+from counterfoil.core.payment import LateMoney
+from counterfoil.db.invoices import Invoice
+from counterfoil.services import invoices, marks, merchants
+from tests.services.moves import actor, attach, credited_ids, deeds, detach
+from tests.services.shop import Shop
+
+ACCEPT, HOLD = LateMoney.ACCEPT, LateMoney.HOLD
+
+
+async def become(shop: Shop, late_money: LateMoney) -> None:
+    (owner,) = await merchants.list_all(shop.store)
+    await merchants.set_late_money(shop.store, owner, late_money, shop.clock.now())
+
+
+async def pay(shop: Shop, *, is_late: bool = True) -> Invoice:
+    """Pay an invoice, after its price has ended or before, and let that become final."""
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    if is_late:
+        await shop.look(20 * 60)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    shop.chain.mine(2)
+    await shop.look()
+    return invoice
+
+
+async def state(shop: Shop, invoice: Invoice) -> object:
+    found, (made,) = await invoices.list_payments(shop.context, shop.principal, invoice.id)
+    return invoices.describe_payment(shop.context, found, made)["state"]
+
+
+@pytest.mark.parametrize(
+    ("late_money", "is_late"), [(ACCEPT, True), (ACCEPT, False), (HOLD, False)]
+)
+async def test_money_in_time_counts_anyway_and_late_money_unless_it_is_held(
+    shop: Shop, late_money: LateMoney, *, is_late: bool
+) -> None:
+    await shop.listen()
+    await become(shop, late_money)
+    invoice = await pay(shop, is_late=is_late)
+    assert (await shop.status(invoice), await state(shop, invoice)) == (Status.PAID, "final")
+    told = ["payment_detected", "payment_confirmed", "invoice_paid_late"]
+    assert await shop.events(invoice) == told[: 2 + is_late]
+
+
+async def test_held_money_is_seen_and_never_final(shop: Shop) -> None:
+    await shop.listen()
+    await become(shop, HOLD)
+    invoice = await pay(shop)
+    shop.chain.mine(100)
+    await shop.look()
+    assert (await shop.status(invoice), await state(shop, invoice)) == (
+        Status.CONFIRMING,
+        "confirming",
+    )
+    standing = (await shop.read(invoice.id)).standing
+    assert standing.seen == 25
+    assert standing.final == 0
+    assert await shop.events(invoice) == ["payment_detected"]
+
+
+async def test_what_has_come_keeps_what_was_set_then(shop: Shop) -> None:
+    await become(shop, HOLD)
+    held = await pay(shop)
+    await become(shop, ACCEPT)
+    taken = await pay(shop)
+    assert [await shop.status(each) for each in (held, taken)] == [Status.CONFIRMING, Status.PAID]
+    assert [(who, act, details) for who, act, _, _, details in await deeds(shop)] == [
+        ("cli", "late-money", {"to": "hold"}),
+        ("cli", "late-money", {"to": "accept"}),
+    ]
+
+
+async def test_held_money_counts_once_it_is_credited_by_hand(shop: Shop) -> None:
+    await become(shop, HOLD)
+    invoice = await pay(shop)
+    (held,) = await credited_ids(shop, invoice)
+    # The rate of its arrival was written down, though it was held: no value need be typed.
+    await attach(shop, await detach(shop, held), invoice)
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.conditions(invoice) == ["paid_late"]
+    assert await state(shop, invoice) == "final"
+
+
+async def test_held_money_settles_an_invoice_that_is_marked(shop: Shop) -> None:
+    await become(shop, HOLD)
+    invoice = await pay(shop)
+    await marks.mark(shop.context, actor(shop), invoice.id, shop.clock.now())
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.conditions(invoice) == ["marked"]
