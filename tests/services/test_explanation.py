@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from counterfoil.core.inbox import WHY
 from counterfoil.core.invoice import Condition, Status
 from counterfoil.core.matching import Reason
 from counterfoil.services.explanation import (
-    REASONS,
     Answer,
     Asked,
     Case,
@@ -157,8 +157,8 @@ FINDINGS: dict[str, tuple[Case, str]] = {
     "late and without a rate": (
         case(seen=(replace(SEEN, is_late=True, is_settled=False),)),
         (
-            "It came after its price had ended, and no rate of that moment is known: it is seen, "
-            "but does not settle anything by itself."
+            "It came after its price had ended, and either no rate of that moment is known or the "
+            "merchant holds late money: it is seen, but settles nothing by itself."
         ),
     ),
     "what is missing, at a price that has ended": (
@@ -231,8 +231,8 @@ FINDINGS: dict[str, tuple[Case, str]] = {
     "in the inbox": (
         looked_up(outputs=(replace(OURS, reason="no_exact_amount"),)),
         (
-            "It pays 0.2 LTC to ltc1shop, an address of this invoice, and lies in the inbox: no "
-            "invoice asked for exactly that amount there."
+            "It pays 0.2 LTC to ltc1shop, an address of this invoice, and lies in the inbox. No "
+            "invoice had a price of exactly this amount when it came."
         ),
     ),
     "not recorded": (
@@ -252,7 +252,7 @@ def test_a_fact_has_its_sentence(name: str) -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_of_the_inbox_has_words(reason: Reason) -> None:
     stray = Stray("LTC", "cd", "0.2", "ltc1shop", 49, reason.value)
-    sentence = f"0.2 LTC to ltc1shop in transaction cd lies in the inbox: {REASONS[reason]}."
+    sentence = f"0.2 LTC to ltc1shop in transaction cd lies in the inbox. {WHY[reason]}"
     assert sentence in findings(case(strays=(stray,)))
 
 
@@ -302,13 +302,16 @@ ADVICE: dict[str, tuple[Case, str]] = {
     "something in the inbox": (
         case(strays=(Stray("LTC", "cd", "0.2", "ltc1shop", 49, "no_exact_amount"),)),
         (
-            "Look whether what lies in the inbox was meant for this invoice; if it was, it is for "
-            "you to credit it."
+            "Look with `counterfoil inbox list` whether what lies there was meant for this "
+            "invoice; if it was, credit it: `counterfoil inbox attach ID 12`."
         ),
     ),
     "late and without a rate": (
         case(seen=(replace(SEEN, is_late=True, is_settled=False),)),
-        "Decide what the late payment is worth to you: it does not count by itself.",
+        (
+            "Decide what the late payment is worth to you: `counterfoil inbox detach "
+            f"{SEEN.payment_id}`, and attach it again."
+        ),
     ),
     "overpaid": (
         case(status=Status.PAID, conditions=(Condition.OVERPAID,)),
@@ -335,7 +338,10 @@ ADVICE: dict[str, tuple[Case, str]] = {
     ),
     "overdue": (
         case(is_overdue=True),
-        "Its time to pay is over: make a new invoice, or settle it by hand.",
+        (
+            "Its time to pay is over: make a new invoice, or settle it by hand with `counterfoil "
+            "invoice mark 12`."
+        ),
     ),
     "no price": (
         case(coins=(replace(DUE, is_open=False),)),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from counterfoil.core.events import iso
+from counterfoil.core.inbox import WHY
 from counterfoil.core.invoice import Condition, Status
-from counterfoil.core.matching import Reason
 
 
 class Progress(StrEnum):
@@ -166,14 +166,8 @@ class Case:
     lookups: tuple[Lookup, ...] = ()
 
 
-# Why a transfer lies in the inbox, in words.
-REASONS = {
-    Reason.NO_QUOTE: "nothing was asked for at that address",
-    Reason.NO_EXACT_AMOUNT: "no invoice asked for exactly that amount there",
-    Reason.BEFORE_QUOTE: "it came before anything was asked for there",
-    Reason.OWN_TRANSFER: "it comes from the merchant's own money",
-    Reason.OTHER_METHOD: "another coin was asked for there",
-}
+# In words why a transfer lies in the inbox.
+_WHY = {reason.value: words for reason, words in WHY.items()}
 
 
 def findings(case: Case) -> list[str]:
@@ -241,8 +235,8 @@ def _seen(case: Case) -> Iterator[str]:
         )
         if each.is_late and not each.is_settled:
             yield (
-                "It came after its price had ended, and no rate of that moment is known: it is "
-                "seen, but does not settle anything by itself."
+                "It came after its price had ended, and either no rate of that moment is known or "
+                "the merchant holds late money: it is seen, but settles nothing by itself."
             )
         elif each.is_late and each.counts is not None:
             yield (
@@ -252,10 +246,9 @@ def _seen(case: Case) -> Iterator[str]:
 
 
 def _stray(stray: Stray) -> str:
-    why = REASONS[Reason(stray.reason)] if stray.reason in set(Reason) else stray.reason
     return (
         f"{stray.amount} {stray.method} to {stray.address} in transaction {stray.txid} lies in the "
-        f"inbox: {why}."
+        f"inbox. {_WHY[stray.reason]}"
     )
 
 
@@ -327,8 +320,7 @@ def _output(output: Output, invoice_id: int) -> str:
     if output.invoice_id is not None:
         return f"{sentence}, and is credited to invoice {output.invoice_id}."
     if output.reason is not None:
-        why = REASONS[Reason(output.reason)] if output.reason in set(Reason) else output.reason
-        return f"{sentence}, and lies in the inbox: {why}."
+        return f"{sentence}, and lies in the inbox. {_WHY[output.reason]}"
     return f"{sentence}, and is not recorded yet."
 
 
@@ -388,11 +380,15 @@ def is_passed(lookup: Lookup) -> bool:
 def _decide(case: Case) -> Iterator[str]:
     if case.strays:
         yield (
-            "Look whether what lies in the inbox was meant for this invoice; if it was, it is for "
-            "you to credit it."
+            "Look with `counterfoil inbox list` whether what lies there was meant for this "
+            f"invoice; if it was, credit it: `counterfoil inbox attach ID {case.invoice_id}`."
         )
     if any(each.is_late and not each.is_settled for each in case.seen):
-        yield "Decide what the late payment is worth to you: it does not count by itself."
+        late = next(each for each in case.seen if each.is_late and not each.is_settled)
+        yield (
+            "Decide what the late payment is worth to you: `counterfoil inbox detach "
+            f"{late.payment_id}`, and attach it again."
+        )
 
 
 def _go_on(case: Case) -> str:
@@ -409,7 +405,10 @@ def _go_on(case: Case) -> str:
                 "paid there after all is recorded."
             )
     if case.is_overdue:
-        return "Its time to pay is over: make a new invoice, or settle it by hand."
+        return (
+            "Its time to pay is over: make a new invoice, or settle it by hand with `counterfoil "
+            f"invoice mark {case.invoice_id}`."
+        )
     price = next((due for due in case.coins if due.is_open), None)
     if price is None:
         return f"Send the payer to {case.pay_url}: opening it makes a price to pay."
