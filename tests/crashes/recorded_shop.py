@@ -22,9 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from counterfoil.core.errors import CounterfoilError
-from counterfoil.core.invoice import EventType
-from counterfoil.core.ports import Mode
-from counterfoil.db import outbox, sqlite
+from counterfoil.db import sqlite
 from counterfoil.db.schema import delivery, event, header, inbox, invoice, payment
 from counterfoil.db.sqlite import Sqlite
 from counterfoil.rates.fixed import FixedRates

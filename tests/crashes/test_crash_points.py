@@ -1,0 +1,93 @@
+"""A server that dies at every statement of every scenario, on both stores: the end is the same.
+
+Each scenario runs once to count the moments before and after its statements. Then it runs again for
+each of them, and the server dies there; another one goes on with what the database holds.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.crashes.ground import Ground, PostgresGround, SqliteGround
+from tests.crashes.scenarios import SCENARIOS, Scenario
+from tests.crashes.stage import KnownError, Stage
+
+# Those that run each time: one of each kind of transaction.
+FEW = {
+    "an_invoice_is_made",
+    "a_price_is_asked_for",
+    "a_payment_is_seen",
+    "events_are_told",
+}
+
+
+async def die_everywhere(stage: Stage, scenario: Scenario) -> tuple[int, list[str]]:
+    """Let the server die at each moment of a scenario; return how many, and what was wrong."""
+    await stage.build()
+    await scenario.given(stage)
+    await stage.save()
+    await stage.reset()
+    stage.ground.arm(None)
+    await scenario.play(stage)
+    moments = stage.ground.moments
+    await stage.settle()
+    wanted = await stage.picture()
+    assert wanted["half there"] == []
+    faults = []
+    for moment in range(1, moments + 1):
+        await stage.reset()
+        stage.ground.arm(moment)
+        try:
+            await scenario.play(stage)
+        except KnownError:
+            continue
+        stage.ground.arm(None)
+        await stage.settle()
+        found = await stage.picture()
+        faults += [
+            f"{scenario.name}, moment {moment} of {moments}: {name}: {found[name]} not {what}"
+            for name, what in wanted.items()
+            if found[name] != what
+        ]
+    return moments, faults
+
+
+@pytest.fixture
+async def sqlite_ground(sqlite_template: Path) -> AsyncIterator[Ground]:
+    ground = SqliteGround(sqlite_template.read_bytes())
+    yield ground
+    await ground.close()
+
+
+@pytest.fixture
+async def postgres_ground(postgres_url: str) -> AsyncIterator[Ground]:
+    ground = PostgresGround(postgres_url)
+    await ground.open()
+    yield ground
+    await ground.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ground(request: pytest.FixtureRequest) -> Ground:
+    """The test runs once on each kind."""
+    made: Ground = request.getfixturevalue(f"{request.param}_ground")
+    return made
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(each, id=each.name, marks=[] if each.name in FEW else [pytest.mark.long])
+        for each in SCENARIOS
+    ],
+)
+async def test_the_end_is_the_same(ground: Ground, scenario: Scenario) -> None:
+    began = time.monotonic()
+    # Every death is logged, with all that there is to say of it.
+    with capture_logs():
+        moments, faults = await die_everywhere(Stage(ground), scenario)
+    print(f"{scenario.name}: {moments} moments, {time.monotonic() - began:.1f} s")
+    assert faults == []
