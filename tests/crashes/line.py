@@ -7,6 +7,7 @@ death of the process would, and lets none through until it is mended.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 _PARSE, _EXECUTE, _QUERY, _SYNC, _READY = b"P", b"E", b"Q", b"S", b"Z"
@@ -24,6 +25,7 @@ class Line:
     # The moment at which the line is cut.
     cut_at: int | None = None
     is_cut: bool = False
+    on_moment: Callable[[], Awaitable[None]] | None = None
     port: int = 0
     _ends: set[asyncio.StreamWriter] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -40,9 +42,11 @@ class Line:
         await self._server.wait_closed()
         await asyncio.gather(*self._tasks)
 
-    def arm(self, cut_at: int | None) -> None:
-        """Count from here, and cut at a moment."""
-        self.moments, self.cut_at = 0, cut_at
+    def arm(
+        self, cut_at: int | None, on_moment: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Count from here, and cut at a moment; `on_moment` looks at each while all stands still."""
+        self.moments, self.cut_at, self.on_moment = 0, cut_at, on_moment
 
     def cut(self) -> None:
         """End all connections on both sides."""
@@ -54,9 +58,11 @@ class Line:
         """Let connections through again."""
         self.is_cut, self.cut_at = False, None
 
-    def passes(self) -> bool:
+    async def passes(self) -> bool:
         """Come to the next moment; tell whether it passes, or the line is cut at it."""
         self.moments += 1
+        if self.on_moment is not None:
+            await self.on_moment()
         if self.moments == self.cut_at:
             self.cut()
         return not self.is_cut
@@ -110,7 +116,7 @@ class _Talk:
                 is_statement |= kind in (_EXECUTE, _QUERY)
                 self.is_of_hints |= kind == _PARSE and _LISTEN in message
                 if is_statement and kind in (_SYNC, _QUERY) and not self.is_of_hints:
-                    if not self.line.passes():
+                    if not await self.line.passes():
                         return
                     self.is_asking = True
                 if kind in (_SYNC, _QUERY) or not is_statement:
@@ -128,7 +134,7 @@ class _Talk:
                 waiting += message
                 if self.is_asking and kind == _READY:
                     self.is_asking = False
-                    if not self.line.passes():
+                    if not await self.line.passes():
                         return
                 if not self.is_asking:
                     self.writer.write(bytes(waiting))

@@ -35,7 +35,7 @@ T = TypeVar("T")
 # What comes of an act in which the server dies.
 _DEATHS = (CrashError, CounterfoilError, LeaseLostError)
 # Long enough that what has failed once is tried again.
-_ROUNDS_TO_THE_END, _ROUND_S = 4, 60
+_ROUNDS_TO_THE_END, _ROUND_S = 2, 60
 
 
 def _nothing(_: str) -> None:
