@@ -1,7 +1,7 @@
 """What a scenario stands on: a database of either kind, and a process that may die at any moment.
 
-A moment is before or after a statement, BEGIN and COMMIT included; on PostgreSQL "after" is when the
-server has done it and the answer is lost. What the process had not committed is gone with it.
+A moment is before or after a statement, BEGIN and COMMIT included; on PostgreSQL "after" is when
+the server has done it and the answer is lost. What was not committed is gone with the process.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from tests.sim.server import share_compiled_statements
 
 _NEVER = 1_000_000
 # Of the moments between two commits on PostgreSQL, besides the first and the last of them.
-_EVERY = 25
+_EVERY = 100
 # What a process that died held runs out before another one goes on.
 _END_LEASES = ("UPDATE lease SET until = 0", "UPDATE delivery SET lease_until = 0")
 # Who holds a lease is another one each time.
@@ -156,6 +156,8 @@ class PostgresGround:
         self._store: Postgres | None = None
         # Only a process that is to die goes through the line, which makes it slow.
         self._is_risky = False
+        # What the server held at each moment of the rehearsal.
+        self._held: list[str] = []
 
     async def open(self) -> None:
         """Lay the line, and another way to the database beside it."""
@@ -188,7 +190,9 @@ class PostgresGround:
 
     async def save(self) -> None:
         tables = "".join(f"CREATE TABLE kept.{n} AS TABLE public.{n};" for n in _ALL_TABLES)
-        await self._beside.execute(f"DROP SCHEMA IF EXISTS kept CASCADE; CREATE SCHEMA kept; {tables}")
+        await self._beside.execute(
+            f"DROP SCHEMA IF EXISTS kept CASCADE; CREATE SCHEMA kept; {tables}"
+        )
         rows = await self._beside.fetch(
             "SELECT schemaname, sequencename, last_value FROM pg_sequences"
         )

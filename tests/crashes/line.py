@@ -45,7 +45,7 @@ class Line:
     def arm(
         self, cut_at: int | None, on_moment: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        """Count from here, and cut at a moment; `on_moment` looks at each while all stands still."""
+        """Count from here, and cut at a moment; `on_moment` looks at each while all waits."""
         self.moments, self.cut_at, self.on_moment = 0, cut_at, on_moment
 
     def cut(self) -> None:
@@ -68,15 +68,14 @@ class Line:
         return not self.is_cut
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.is_cut:
-            writer.transport.abort()
-            return
         there, back = await asyncio.open_connection("127.0.0.1", self.server_port)
-        talk = _Talk(self, reader, writer, there, back)
         ends = {writer, back}
-        self._ends |= ends
         if self.is_cut:
-            self.cut()
+            for end in ends:
+                end.transport.abort()
+            return
+        self._ends |= ends
+        talk = _Talk(self, reader, writer, there, back)
         # The task of a connection's callback is nobody's: these two are waited for at the end.
         pumps = [asyncio.create_task(talk.ask()), asyncio.create_task(talk.answer())]
         self._tasks.update(pumps)

@@ -53,13 +53,13 @@ def take_picture(connection: sa.Connection, names: Mapping[int, str]) -> dict[st
         )
     }
     events = connection.execute(sa.select(event).order_by(event.c.merchant_id, event.c.seq))
-    told = [
-        (names.get(e.invoice_id), e.type, e.status, known_as.get(e.payment_id)) for e in events
-    ]
+    told = [(names.get(e.invoice_id), e.type, e.status, known_as.get(e.payment_id)) for e in events]
     return {
         "half there": list_halves(connection),
         # Who was not answered asked again: nobody has paid, or heard of, the first one.
-        "orphans with a life": [i for i, status, *_ in invoices if i not in names and status != "Unpaid"],
+        "orphans with a life": [
+            i for i, status, *_ in invoices if i not in names and status != "Unpaid"
+        ],
         "invoices": sorted((names[i], *rest) for i, *rest in invoices if i in names),
         "payments": sorted(
             (names[i], *rest)
@@ -79,7 +79,12 @@ def take_picture(connection: sa.Connection, names: Mapping[int, str]) -> dict[st
         ),
         "events": [[each for each in told if each[0] == name] for name in (*names.values(), None)],
         "deliveries": sorted(
-            rows(channel.c.target, event.c.type, delivery.c.state, whole=delivery.join(event).join(channel))
+            rows(
+                channel.c.target,
+                event.c.type,
+                delivery.c.state,
+                whole=delivery.join(event).join(channel),
+            )
         ),
         "channels": sorted(rows(channel.c.target, channel.c.paused_at.is_not(None))),
         "keys in use": len(rows(api_key.c.id)) - len(rows(api_key.c.revoked_at.is_not(None))),

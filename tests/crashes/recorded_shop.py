@@ -55,7 +55,9 @@ _ACTS = {
 class RecordedShop:
     """The shop, and what its customers know of it."""
 
-    def __init__(self, shop: Shop, path: Path, chance: random.Random, note: Callable[..., None]):
+    def __init__(
+        self, shop: Shop, path: Path, chance: random.Random, note: Callable[..., None]
+    ) -> None:
         self.shop = shop
         self._path = path
         self._chance = chance

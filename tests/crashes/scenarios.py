@@ -199,7 +199,11 @@ async def the_payer_switches_to_another_coin(stage: Stage) -> None:
     async def add(shop: Shop) -> None:
         try:
             await wallets.add(
-                shop.context, shop.principal.merchant_id, TOKEN.id, xpub="ypub", now=shop.clock.now()
+                shop.context,
+                shop.principal.merchant_id,
+                TOKEN.id,
+                xpub="ypub",
+                now=shop.clock.now(),
             )
         except ConflictError:
             return
@@ -500,9 +504,7 @@ async def a_wallet_is_removed_and_added_again(stage: Stage) -> None:
     async def add(shop: Shop) -> None:
         merchant_id = shop.principal.merchant_id
         if not await wallets.list_all(shop.context, merchant_id):
-            await wallets.add(
-                shop.context, merchant_id, COIN.id, xpub="xpub", now=shop.clock.now()
-            )
+            await wallets.add(shop.context, merchant_id, COIN.id, xpub="xpub", now=shop.clock.now())
 
     await stage.do(remove)
     await stage.do(add)

@@ -85,7 +85,7 @@ class Stage:
         self.outside = Outside()
         self._saved = b""
         # States in which another process has begun already: the rest is the same each time.
-        self._known: set[tuple[int, int, str]] = set()
+        self._known: set[tuple[int, int, int, str]] = set()
         self.shop: Shop
         self.courier: Courier
 
@@ -142,7 +142,12 @@ class Stage:
         await self._stop_sending()
         await self.ground.end()
         out = self.outside
-        state = (out.acts, len(out.ear.heard), len(out.ear.answers), await self.ground.fingerprint())
+        state = (
+            out.acts,
+            len(out.ear.heard),
+            len(out.ear.answers),
+            await self.ground.fingerprint(),
+        )
         if state in self._known:
             raise KnownError
         self._known.add(state)

@@ -5,7 +5,8 @@ each of them, and the server dies there; another one goes on with what the datab
 """
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,14 @@ from structlog.testing import capture_logs
 from tests.crashes.ground import Ground, PostgresGround, SqliteGround
 from tests.crashes.scenarios import SCENARIOS, Scenario
 from tests.crashes.stage import KnownError, Stage
+from tests.sim import faults
 
 pytestmark = pytest.mark.timeout(600)
 
-# Those that run each time: one of each kind of transaction.
+# Those that run each time.
 FEW = {
     "an_invoice_is_made",
     "a_price_is_asked_for",
-    "a_payment_is_seen",
     "events_are_told",
 }
 
@@ -38,7 +39,7 @@ async def die_everywhere(stage: Stage, scenario: Scenario) -> tuple[str, list[st
     await stage.settle()
     wanted = await stage.picture()
     assert wanted["half there"] == []
-    faults, ends = [], 0
+    wrong, ends = [], 0
     for moment in worth:
         await stage.reset()
         stage.ground.arm(moment)
@@ -49,17 +50,22 @@ async def die_everywhere(stage: Stage, scenario: Scenario) -> tuple[str, list[st
         ends += 1
         await stage.settle()
         found = await stage.picture()
-        faults += [
+        wrong += [
             f"{scenario.name}, moment {moment} of {moments}: {name}: {found[name]} not {what}"
             for name, what in wanted.items()
             if found[name] != what
         ]
-    return f"{moments} moments, {len(worth)} deaths, {ends} driven to the end", faults
+    return f"{moments} moments, {len(worth)} deaths, {ends} driven to the end", wrong
+
+
+@pytest.fixture(scope="module")
+def template(sqlite_template: Path) -> bytes:
+    return sqlite_template.read_bytes()
 
 
 @pytest.fixture
-async def sqlite_ground(sqlite_template: Path) -> AsyncIterator[Ground]:
-    ground = SqliteGround(sqlite_template.read_bytes())
+async def sqlite_ground(template: bytes) -> AsyncIterator[Ground]:
+    ground = SqliteGround(template)
     yield ground
     await ground.close()
 
@@ -82,7 +88,7 @@ def ground(request: pytest.FixtureRequest) -> Ground:
 @pytest.mark.parametrize(
     "scenario",
     [
-        pytest.param(each, id=each.name, marks=[] if each.name in FEW else [pytest.mark.long])
+        pytest.param(each, id=each.name, marks=() if each.name in FEW else pytest.mark.long)
         for each in SCENARIOS
     ],
 )
@@ -90,6 +96,27 @@ async def test_the_end_is_the_same(ground: Ground, scenario: Scenario) -> None:
     began = time.monotonic()
     # Every death is logged, with all that there is to say of it.
     with capture_logs():
-        done, faults = await die_everywhere(Stage(ground), scenario)
+        done, wrong = await die_everywhere(Stage(ground), scenario)
     print(f"{scenario.name}: {done}, {time.monotonic() - began:.1f} s")
-    assert faults == []
+    assert wrong == []
+
+
+EVENT_AFTER_COMMIT = (faults.event_written_after_commit, "a_payment_is_seen")
+CURSOR_BEFORE_COMMIT = (faults.cursor_moved_before_commit, "a_payment_is_found_deep_at_once")
+
+
+@pytest.mark.parametrize(
+    ("plant", "name"),
+    [
+        (faults.retry_dropped_at_restart, "events_are_told"),
+        pytest.param(*EVENT_AFTER_COMMIT, marks=pytest.mark.long),
+        pytest.param(*CURSOR_BEFORE_COMMIT, marks=pytest.mark.long),
+    ],
+)
+async def test_a_planted_fault_is_found(
+    sqlite_ground: Ground, plant: Callable[[], AbstractContextManager[None]], name: str
+) -> None:
+    (scenario,) = [each for each in SCENARIOS if each.name == name]
+    with capture_logs(), plant():
+        _, found = await die_everywhere(Stage(sqlite_ground), scenario)
+    assert found

@@ -1,7 +1,7 @@
-"""Power cuts under the real SQLite store: what was acknowledged is there, and nothing is half there.
+"""Power cuts under the real SQLite store: what was acknowledged is there, and nothing in part.
 
-A shop works under a recorder that notes whatever reaches the disk. Then the disk is made again as it
-may be after a cut at any point, and the real store opens it.
+A shop works under a recorder that notes whatever goes to the disk. Then the disk is made again as
+it may be after a cut at any point, and the real store opens it.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class Cut:
     after: int
     acknowledged: list[tuple[str, Any]]
     left: Image
-    # The states that a whole database can be in then: all that was synced, and all that was written.
+    # The states that a whole database may be in: with what was synced, with all that was written.
     least: Image
     most: Image
 
@@ -217,9 +217,7 @@ async def test_nothing_acknowledged_is_lost_in_two_thousand_cuts(
 # --- that a loss would be found ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "synchronous", ["NORMAL", pytest.param("OFF", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("synchronous", ["NORMAL", pytest.param("OFF", marks=pytest.mark.long)])
 async def test_a_store_that_does_not_wait_for_the_disk_is_found_out(
     recorder: Path, tmp_path: Path, synchronous: str
 ) -> None:

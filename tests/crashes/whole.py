@@ -56,7 +56,8 @@ _HALVES = {
         WHERE (i.status = 'Expired' AND NOT EXISTS (
                    SELECT 1 FROM event e WHERE e.invoice_id = i.id AND e.type = 'invoice_expired'))
            OR (i.cancelled_at IS NOT NULL AND NOT EXISTS (
-                   SELECT 1 FROM event e WHERE e.invoice_id = i.id AND e.type = 'invoice_cancelled'))
+                   SELECT 1 FROM event e
+                   WHERE e.invoice_id = i.id AND e.type = 'invoice_cancelled'))
     """,
     "an amount is held by no quote": """
         SELECT h.amount FROM amount_hold h LEFT JOIN quote q ON q.id = h.quote_id WHERE q.id IS NULL
