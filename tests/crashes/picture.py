@@ -29,7 +29,9 @@ from counterfoil.db.schema import (
 from tests.crashes.whole import list_halves
 
 
-def take_picture(connection: sa.Connection, names: Mapping[int, str]) -> dict[str, Any]:
+def take_picture(
+    connection: sa.Connection, names: Mapping[int, str], *, is_swept: bool
+) -> dict[str, Any]:
     """Return what is there, with the acknowledged invoices under their names."""
 
     def rows(*columns: Any, whole: sa.FromClause | None = None) -> list[tuple[Any, ...]]:
@@ -55,7 +57,7 @@ def take_picture(connection: sa.Connection, names: Mapping[int, str]) -> dict[st
     events = connection.execute(sa.select(event).order_by(event.c.merchant_id, event.c.seq))
     told = [(names.get(e.invoice_id), e.type, e.status, known_as.get(e.payment_id)) for e in events]
     return {
-        "half there": list_halves(connection),
+        "half there": list_halves(connection, is_swept=is_swept),
         # Who was not answered asked again: nobody has paid, or heard of, the first one.
         "orphans with a life": [
             i for i, status, *_ in invoices if i not in names and status != "Unpaid"

@@ -69,6 +69,8 @@ class Outside:
     # What the shop's customers hold: the invoices that were acknowledged, by the shop's own name.
     orders: dict[str, Created] = field(default_factory=dict)
     sent: dict[str, Transaction] = field(default_factory=dict)
+    # Whether so much time has passed that events were swept.
+    is_swept: bool = False
     # How far the scenario is.
     acts: int = 0
 
@@ -229,7 +231,8 @@ class Stage:
     async def picture(self) -> dict[str, Any]:
         """Return what has become of it all, and what is half there."""
         names = {made.id: name for name, made in self.outside.orders.items()}
-        pictured = await self.shop.store.read(lambda c: take_picture(c, names))
+        is_swept = self.outside.is_swept
+        pictured = await self.shop.store.read(lambda c: take_picture(c, names, is_swept=is_swept))
         heard = [
             (told["event"], names.get(int(told["invoice_id"] or 0), ""))
             for _, told in self.outside.ear.heard

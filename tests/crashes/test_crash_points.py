@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from tests.crashes.given import Scenario
 from tests.crashes.ground import Ground, PostgresGround, SqliteGround
-from tests.crashes.scenarios import SCENARIOS, Scenario
+from tests.crashes.scenarios import SCENARIOS
 from tests.crashes.stage import KnownError, Stage
 from tests.sim import faults
 

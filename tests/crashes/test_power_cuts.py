@@ -9,7 +9,7 @@ import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -29,7 +29,7 @@ from counterfoil.services.invoices import Draft, create, get
 from tests.conftest import START_AT, FakeEntropy
 from tests.crashes.disk import Disk, Image, lay
 from tests.crashes.recorded_shop import opened, visible
-from tests.crashes.recording import Kind, Recording, build_recorder, record
+from tests.crashes.recording import Kind, Record, Recording, build_recorder, record
 from tests.crashes.whole import list_halves
 from tests.sim.chain import WorldChain
 from tests.sim.process import ram
@@ -226,13 +226,28 @@ async def test_a_store_that_does_not_wait_for_the_disk_is_found_out(
     assert any("lost: invoice" in each for each in found), found[:10]
 
 
-async def test_an_answer_before_the_disk_has_it_is_found_out(recording: Recording) -> None:
-    early = list(recording.records)
-    for place, each in enumerate(early):
+def answered_early(records: Sequence[Record]) -> list[Record]:
+    """Move the answers to those who ordered before the sync that they waited for."""
+    early = list(records)
+    for place, each in enumerate(records):
         if each.kind is Kind.NOTED and each.note[0] == "invoice":
             commit = next(p for p in range(place, 0, -1) if early[p].kind is Kind.SYNCED)
             early.insert(commit, early.pop(place))
-    found = await cut_power(replace(recording, records=early), 30)
+    return early
+
+
+def folder_never_synced(records: Sequence[Record]) -> list[Record]:
+    return [each for each in records if each.kind is not Kind.FOLDER_SYNCED]
+
+
+@pytest.mark.parametrize(
+    "spoil", [answered_early, pytest.param(folder_never_synced, marks=pytest.mark.long)]
+)
+async def test_a_promise_before_the_disk_has_it_is_found_out(
+    recording: Recording, spoil: Callable[[Sequence[Record]], list[Record]]
+) -> None:
+    spoiled = replace(recording, records=spoil(recording.records))
+    found = await cut_power(spoiled, 30)
     assert any("lost: invoice" in each for each in found), found[:10]
 
 
