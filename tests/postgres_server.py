@@ -78,6 +78,11 @@ class PostgresServer:
             **self._identity,
         )
         self._port = _free_port()
+        self.serve()
+
+    def serve(self) -> None:
+        """Serve the cluster; after `stop_at_once` too."""
+        binaries, cluster = self._binaries(), self._folder / "cluster"
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
         server = (binaries / "postgres", "-D", cluster, "-p", str(self._port), *settings)
         self._process = subprocess.Popen(
@@ -91,11 +96,15 @@ class PostgresServer:
         # Between the choice of a port and its use another run of the tests may have taken it.
         assert served == str(cluster), f"the server on port {self._port} is another one's: {served}"
 
-    def stop(self) -> None:
-        """End the server and remove what it wrote."""
+    def stop_at_once(self) -> None:
+        """End the server as `pg_ctl stop -m immediate` does: it finishes and tidies up nothing."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             self._process.wait()
+
+    def stop(self) -> None:
+        """End the server and remove what it wrote."""
+        self.stop_at_once()
         shutil.rmtree(self._folder)
 
     @property

@@ -18,7 +18,7 @@ from counterfoil.core.quote import Pair
 from counterfoil.db import invoices, merchants, outbox
 from counterfoil.db.invoices import Invoice
 from counterfoil.db.quotes import Quote, list_of_invoice
-from counterfoil.db.schema import event, inbox
+from counterfoil.db.schema import event, inbox, lease
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import rates, upkeep, wallets, watching
 from counterfoil.services.context import Context, Methods
@@ -133,6 +133,11 @@ class Shop:
                 now=self.clock.now(),
             )
         )
+
+
+async def end_lease(shop: Shop) -> None:
+    """Let the watcher's lease run out, whichever clock it is judged by."""
+    await shop.store.write(lambda c: c.execute(sa.update(lease).values(until=0)))
 
 
 async def at_once(store: Store, *acts: Awaitable[Any]) -> list[Any]:

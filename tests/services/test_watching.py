@@ -13,12 +13,12 @@ from counterfoil.db import invoices, loops
 from counterfoil.db.engine import Database
 from counterfoil.db.invoices import Invoice
 from counterfoil.db.postgres import Postgres
-from counterfoil.db.schema import due_reassess, header, lease
+from counterfoil.db.schema import due_reassess, header
 from counterfoil.services import watching
 from counterfoil.services.context import Context
 from counterfoil.services.watching import LeaseLostError, Watch
 from tests.conftest import FakeClock
-from tests.services.shop import MINUTE, SECOND, Shop, open_shop
+from tests.services.shop import MINUTE, SECOND, Shop, end_lease, open_shop
 from tests.sim.chain import WorldChain
 
 
@@ -29,11 +29,6 @@ class CrashError(Exception):
 def another(shop: Shop) -> Watch:
     """Return another process's watch over the same chain."""
     return Watch(shop.context, shop.chain, "another")
-
-
-async def end_lease(shop: Shop) -> None:
-    """Let the lease run out, whichever clock it is judged by."""
-    await shop.store.write(lambda c: c.execute(sa.update(lease).values(until=0)))
 
 
 async def cursor(shop: Shop) -> loops.Cursor:

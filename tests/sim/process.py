@@ -149,7 +149,7 @@ class Disk:
     """Where the database is; each process finds there what the one before it has left."""
 
     # On a RAM disk where there is one: what a power cut takes is drawn, so no sync need be real.
-    _folder: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(dir=_ram()))
+    _folder: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(dir=ram()))
     _generation: int = 0
 
     @property
@@ -168,6 +168,6 @@ class Disk:
         self._folder.cleanup()
 
 
-def _ram() -> Path | None:
+def ram() -> Path | None:
     shared_memory = Path("/dev/shm")  # noqa: S108  # a place for speed, in a folder of our own
     return shared_memory if shared_memory.is_dir() else None

@@ -39,15 +39,14 @@ from tests.sim.tally import Tally
 SECOND = 1_000
 
 
-_engines: list[sa.Engine] = []
+_engines: dict[str, sa.Engine] = {}
 
 
 def share_compiled_statements(engine: sa.Engine) -> None:
     """Let every process of every world use the statements that the first one compiled."""
-    if not _engines:
-        _engines.append(engine)
-    engine.dialect = _engines[0].dialect
-    engine._compiled_cache = _engines[0]._compiled_cache
+    first = _engines.setdefault(engine.dialect.name, engine)
+    engine.dialect = first.dialect
+    engine._compiled_cache = first._compiled_cache
 
 
 # The database itself writes down every change of a status, whoever makes it.
