@@ -22,10 +22,10 @@ from counterfoil.db.schema import (
     lease,
     merchant,
     payment,
-    rate,
     transfer,
     wallet,
 )
+from counterfoil.db.schema_world import rate
 from tests.crashes.whole import list_halves
 
 

@@ -57,7 +57,7 @@ def matched_by_txid() -> Iterator[None]:
             first.pop(transaction_id, None)
         return original(connection, first.values()) if first else {}
 
-    with _replaced(payments, "insert_transfers", insert_first):
+    with _replaced(transactions, "insert_transfers", insert_first):
         yield
 
 
