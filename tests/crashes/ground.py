@@ -25,6 +25,7 @@ _NEVER = 1_000_000
 _EVERY = 100
 # What a process that died held runs out before another one goes on.
 _END_LEASES = ("UPDATE lease SET until = 0", "UPDATE delivery SET lease_until = 0")
+_ALL_TABLES = [table.name for table in metadata.sorted_tables]
 # Who holds a lease is another one each time.
 _TABLES = [table.name for table in metadata.sorted_tables if table is not lease]
 
@@ -246,6 +247,3 @@ class PostgresGround:
         await self._let_go()
         await self._line.close()
         await self._beside.close()
-
-
-_ALL_TABLES = [table.name for table in metadata.sorted_tables]

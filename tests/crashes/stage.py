@@ -88,6 +88,7 @@ class Stage:
         self._saved = b""
         # States in which another process has begun already: the rest is the same each time.
         self._known: set[tuple[int, int, int, str]] = set()
+        self.deaths = 0
         self.shop: Shop
         self.courier: Courier
 
@@ -141,6 +142,7 @@ class Stage:
 
     async def _start_anew(self) -> None:
         """Start another server on what the dead one has left; raises KnownError."""
+        self.deaths += 1
         await self._stop_sending()
         await self.ground.end()
         out = self.outside

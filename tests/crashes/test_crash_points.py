@@ -56,7 +56,8 @@ async def die_everywhere(stage: Stage, scenario: Scenario) -> tuple[str, list[st
             for name, what in wanted.items()
             if found[name] != what
         ]
-    return f"{moments} moments, {len(worth)} deaths, {ends} driven to the end", wrong
+    assert stage.deaths == len(worth)
+    return f"{moments} moments, {stage.deaths} deaths, {ends} driven to the end", wrong
 
 
 @pytest.fixture(scope="module")
