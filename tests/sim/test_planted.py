@@ -17,7 +17,7 @@ PLANTED: list[tuple[Plant, int]] = [
     (faults.cursor_moved_before_commit, 3),
     (faults.matched_by_txid, 1),
     (faults.lowest_tag_reused_at_expiry, 1),
-    (faults.event_written_after_commit, 135),
+    (faults.event_written_after_commit, 67),
     (faults.height_only_cursor, 1),
     (faults.expiry_without_looking, 3),
     (faults.float_in_an_amount, 3),
