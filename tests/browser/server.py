@@ -199,21 +199,21 @@ class Server:
         self.do(checkout.simulate(self.context, token_of(url), outcome, self.clock.now()))
         return self.reach(url, state)
 
-    def pay_world(self, url: str) -> None:
-        """Pay what the page asks for in COIN."""
+    def pay_world(self, url: str, percent: int = 100) -> None:
+        """Pay what the page asks for in COIN, or a part of it."""
         price = self.do(checkout.view(self.context, token_of(url), self.clock.now())).price
         assert price is not None
-        self.world.pay(price.address, round(Decimal(price.amount) * 10**8))
+        self.world.pay(price.address, int(Decimal(price.amount) * 10**6) * percent)
 
     def reach(self, url: str, state: str) -> str:
-        """Wait until the page is in a state; return its address."""
+        """Wait until the page is in a state, or says a note; return its address."""
         self.do(self._reach(token_of(url), state))
         return url
 
     async def _reach(self, token: str, state: str) -> None:
         while True:
-            found = await checkout.look(self.context, token, self.clock.now())
-            if found.view.state == state:
+            view = (await checkout.look(self.context, token, self.clock.now())).view
+            if state in (view.state, *view.notes):
                 return
             await asyncio.sleep(0.05)
 

@@ -62,6 +62,24 @@ def test_a_part_is_followed_by_the_rest(server: Server, open_page: Open) -> None
     state(page, "paid")
 
 
+def test_who_may_have_paid_is_asked_before_the_address_is_shown_again(
+    server: Server, open_page: Open
+) -> None:
+    fields = {"coin_symbol": "COIN", "wallet_address": "w1again"}
+    url = server.chosen(server.invoice("250.00", is_live=True, **fields), "COIN")
+    page = open_page(url)
+    expect(page.locator("#address")).to_be_visible()
+    server.pay_world(url, percent=97)
+    expect(page.locator("#stray")).to_be_visible()
+    expect(page.locator("#address")).to_be_hidden()
+    page.locator("#again > summary").click()
+    expect(page.locator("#address")).to_be_visible()
+    page.locator("#claim > summary").click()
+    page.locator("#txid").fill("ab" * 32)
+    page.locator("#look").click()
+    expect(page.locator("#claimed")).to_contain_text("does not show us")
+
+
 def test_a_replaced_payment_interrupts(server: Server, open_page: Open) -> None:
     url = server.invoice()
     page = open_page(url)

@@ -170,6 +170,13 @@ def confirming(server: Server) -> str:
     return server.reach(url, "confirming")
 
 
+def stray(server: Server) -> str:
+    fields = {"coin_symbol": "COIN", "wallet_address": "w1stray"}
+    url = server.chosen(server.invoice("250.00", is_live=True, **fields), "COIN")
+    server.pay_world(url, percent=97)
+    return server.reach(url, "stray")
+
+
 def late(server: Server) -> str:
     return server.after(unpaid(server), Outcome.LATE, "paid")
 
@@ -179,8 +186,8 @@ def expired(server: Server) -> str:
 
 
 SHOWN = [
-    unpaid, choice, chosen, refused, nothing, confirming, partial, replaced, paid, overpaid, late,
-    expired,
+    unpaid, choice, chosen, refused, nothing, confirming, partial, stray, replaced, paid, overpaid,
+    late, expired,
 ]  # fmt: skip
 
 
