@@ -8,6 +8,7 @@ from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.invoice import Status
 from counterfoil.db import merchants as db_merchants
 from counterfoil.services import merchants
+from tests.services.moves import deeds
 from tests.services.shop import Shop
 
 # One COIN costs 100 USD, so three blocks are asked for from 100 USD on, and six from 1,000 USD.
@@ -77,7 +78,7 @@ async def test_what_was_decided_stays(shop: Shop) -> None:
 
 async def _says(shop: Shop, policy: str | None) -> None:
     (merchant,) = await merchants.list_all(shop.store)
-    await merchants.set_confirmations(shop.context, merchant, "COIN", policy)
+    await merchants.set_confirmations(shop.context, merchant, "COIN", policy, shop.clock.now())
 
 
 async def test_a_merchant_may_count_small_payments_as_soon_as_they_are_seen(shop: Shop) -> None:
@@ -127,9 +128,15 @@ async def test_a_merchants_policy_holds_for_payments_from_then_on(shop: Shop) ->
     assert await _blocks_until_paid(shop, "25.00", "1") == 1
 
 
+async def test_who_set_a_policy_is_written_down(shop: Shop) -> None:
+    await _says(shop, "0, 2 from 0.5")
+    ((_, act, _, _, details),) = await deeds(shop)
+    assert (act, details) == ("confirmations", {"method": "COIN", "policy": "0, 2 from 0.5"})
+
+
 async def test_another_merchants_policy_is_nothing_to_us(shop: Shop) -> None:
     other = await shop.store.write(lambda c: db_merchants.insert(c, "Other", "USD", 1))
     assert other is not None
     found = await merchants.find(shop.store, "Other")
-    await merchants.set_confirmations(shop.context, found, "COIN", "0")
+    await merchants.set_confirmations(shop.context, found, "COIN", "0", shop.clock.now())
     assert await _blocks_until_paid(shop, "25.00", "1") == 1

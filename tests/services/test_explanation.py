@@ -228,6 +228,13 @@ FINDINGS: dict[str, tuple[Case, str]] = {
             "invoice 13."
         ),
     ),
+    "final without a block": (
+        case(seen=(replace(SEEN, progress=Progress.FINAL, height=None, needed=0),)),
+        (
+            f"0.2 LTC to ltc1shop in transaction ab (first seen at {TIME}) is in no block yet, "
+            "and final as no confirmation is asked for."
+        ),
+    ),
     "in the inbox": (
         looked_up(outputs=(replace(OURS, reason="no_exact_amount"),)),
         (

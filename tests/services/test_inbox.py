@@ -14,6 +14,7 @@ from counterfoil.db.schema import transfer
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import inbox, rates
 from counterfoil.services.invoices import cancel
+from counterfoil.services.payments import reassess
 from tests.services.moves import actor, attach, credited_ids, deeds, detach, listed, stray
 from tests.services.shop import MINUTE, Shop
 
@@ -270,6 +271,24 @@ async def test_a_rate_known_once_is_kept_when_a_transfer_moves(shop: Shop) -> No
     assert (await shop.read(other.id)).standing.seen == 25
     await attach(shop, await detach(shop, payment_id), other)
     assert (await shop.read(other.id)).standing.seen == 25
+
+
+async def test_what_an_order_without_a_price_is_credited_with_grows_deep(stall: Shop) -> None:
+    """Nobody has opened the order, so no quote of it names the chain on which the money came."""
+    await stall.listen()
+    item_id = await stray(stall, await stall.invoice("250.00"))
+    order = await stall.read(await stall.order("249.00"))
+    await attach(stall, item_id, order)
+    assert await stall.status(order) is Status.CONFIRMING
+    stall.chain.mine(2)
+    await stall.look()
+    assert await stall.status(order) is Status.PAID
+    told = await stall.events(order)
+    assert told == ["payment_detected", "payment_confirmed"]
+    now = stall.clock.now()
+    await stall.store.write(lambda c: reassess(c, stall.context, order.id, now))
+    assert await stall.status(order) is Status.PAID
+    assert await stall.events(order) == told
 
 
 async def test_rates_in_several_currencies_stay_known(stall: Shop) -> None:

@@ -4,8 +4,9 @@ import pytest
 
 from counterfoil.core.invoice import Status
 from counterfoil.core.payment import LateMoney
+from counterfoil.core.ports import Mode
 from counterfoil.db.invoices import Invoice
-from counterfoil.services import invoices, marks, merchants
+from counterfoil.services import invoices, ledger, marks, merchants
 from tests.services.moves import actor, attach, credited_ids, deeds, detach
 from tests.services.shop import Shop
 
@@ -47,6 +48,15 @@ async def test_money_in_time_counts_anyway_and_late_money_unless_it_is_held(
     assert (await shop.status(invoice), await state(shop, invoice)) == (Status.PAID, "final")
     told = ["payment_detected", "payment_confirmed", "invoice_paid_late"]
     assert await shop.events(invoice) == told[: 2 + is_late]
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+async def test_the_ledger_keeps_what_held_money_was_worth(shop: Shop, *, is_late: bool) -> None:
+    await become(shop, HOLD)
+    await pay(shop, is_late=is_late)
+    (row,) = (await ledger.read(shop.context, 1, Mode.LIVE, 0, 1 << 52)).rows
+    assert (row["arrival_value"], row["arrival_rate"]) == ("25.00", "100")
+    assert row["arrival_rate_sources"] == "fixed"
 
 
 async def test_held_money_is_seen_and_never_final(shop: Shop) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.matching import LIKELY_WAIT_MS
-from counterfoil.services import inbox, upkeep
+from counterfoil.services import inbox, strays, upkeep
 from counterfoil.services.checkout_view import Note
 from counterfoil.services.payments import reassess
 from tests.services.moves import actor, listed
@@ -60,6 +60,25 @@ async def test_the_page_asks_what_was_paid_before_it_asks_for_money_again(stall:
     (item,) = await listed(stall)
     await inbox.ignore(stall.context, actor(stall), item.item.id, stall.clock.now())
     assert Note.STRAY not in (await visit(stall, meant.share_token)).notes
+
+
+async def test_a_stray_to_a_busy_address_holds_nobody_up(
+    stall: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strays, "_TOUCHED_MAX", 2)
+    meant = []
+    for _ in range(3):
+        stall.clock.advance(SECOND)
+        meant.append(await stall.invoice("250.00"))
+    quote = await stall.quote(meant[-1])
+    revs = [each.rev for each in [await stall.read(each.id) for each in meant]]
+    await stall.look()
+    stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    now = [(await stall.read(each.id)).rev for each in meant]
+    assert [after - before for before, after in zip(revs, now, strict=True)] == [0, 1, 1]
+    notes = [(await visit(stall, each.share_token)).notes for each in meant]
+    assert all(Note.STRAY in each for each in notes), "who opens the page is asked anyway"
 
 
 async def test_what_came_before_an_amount_was_shown_is_not_meant_by_it(stall: Shop) -> None:

@@ -93,7 +93,9 @@ def set_confirmations(
     async def work(here: "Installation") -> "tuple[str, str, Confirmations]":
         found = await merchants.find(here.database, merchant_name)
         text = None if policy == "default" else policy
-        of, holds = await merchants.set_confirmations(here.context, found, method, text)
+        of, holds = await merchants.set_confirmations(
+            here.context, found, method, text, here.clock.now()
+        )
         return found.name, of.id, holds
 
     name, method_id, holds = session_of(context).run(work)

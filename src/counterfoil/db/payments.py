@@ -16,6 +16,7 @@ from counterfoil.core.quote import Rate
 from counterfoil.db.schema import (
     chain_transaction,
     destination,
+    header,
     payment,
     quote,
     transfer,
@@ -65,7 +66,7 @@ def insert_payments(
             "arrived_at": each.arrived_at,
             "depth_needed": each.depth_needed,
             **_evidence("arrival", each.arrival),
-            **({"arrival_value": None} if each.is_held else {}),
+            "is_held": each.is_held,
         }
         for each in new
     ]
@@ -167,9 +168,17 @@ class Credited:
     block_height: int | None
 
 
+# Depth is counted from the cursor of the payment's own chain, whatever its invoice asked for.
+_CURSOR_HEIGHT = (
+    sa.select(sa.func.max(header.c.height))
+    .where(header.c.chain == chain_transaction.c.chain)
+    .correlate(chain_transaction)
+    .scalar_subquery()
+)
 _CREDITED = (
     sa.select(
         payment,
+        _CURSOR_HEIGHT.label("cursor_height"),
         transfer.c.method,
         transfer.c.place,
         transfer.c.amount_atomic.label("received_atomic"),
@@ -196,34 +205,30 @@ _CREDITED = (
 )
 
 
-def list_credited(
-    connection: sa.Connection, invoice_id: int, heights: Mapping[str, int]
-) -> list[Credited]:
-    """Return the payments of an invoice, the first to be credited first.
-
-    `heights` are the cursors' heights by chain: depth is counted from them.
-    """
-    return list_credited_of(connection, [invoice_id], heights)[invoice_id]
+def list_credited(connection: sa.Connection, invoice_id: int) -> list[Credited]:
+    """Return the payments of an invoice, the first to be credited first."""
+    return list_credited_of(connection, [invoice_id])[invoice_id]
 
 
 def list_credited_of(
-    connection: sa.Connection, invoice_ids: Collection[int], heights: Mapping[str, int]
+    connection: sa.Connection, invoice_ids: Collection[int]
 ) -> Mapping[int, list[Credited]]:
     """Return the payments of each of some invoices; see `list_credited`."""
     found: defaultdict[int, list[Credited]] = defaultdict(list)
     for some in chunks(invoice_ids):
         for row in connection.execute(_CREDITED, {"invoice_ids": some}).mappings():
-            found[row["invoice_id"]].append(_credited(row, heights.get(row["chain"], 0)))
+            found[row["invoice_id"]].append(_credited(row))
     return found
 
 
-def _credited(row: sa.RowMapping, height: int) -> Credited:
+def _credited(row: sa.RowMapping) -> Credited:
     mined_at_height = row["block_height"]
     is_mined = mined_at_height is not None
     received_atomic = int(row["received_atomic"])
     if row["value"] is None:
         quoted_atomic, quoted_fiat = int(row["quoted_atomic"]), Fraction(row["fiat"])
-        lock_until, arrival_value = row["lock_until"], row["arrival_value"]
+        lock_until = row["lock_until"]
+        arrival_value = None if row["is_held"] else row["arrival_value"]
     else:
         # As if this had been asked for what came, until it came: it is worth that, late or not.
         quoted_atomic, quoted_fiat = received_atomic, Fraction(row["value"])
@@ -241,7 +246,7 @@ def _credited(row: sa.RowMapping, height: int) -> Credited:
             arrived_at=row["arrived_at"],
             arrival_value=Fraction(arrival_value) if arrival_value else None,
             is_mined=is_mined,
-            depth=height - mined_at_height + 1 if is_mined else 0,
+            depth=row["cursor_height"] - mined_at_height + 1 if is_mined else 0,
             depth_needed=row["depth_needed"],
             final_at=row["final_at"],
             gone_at=row["gone_at"],

@@ -273,6 +273,8 @@ payment = sa.Table(
     _at("final_rate_at", null=True),
     # What it is worth where no quote says it, as an exact fraction: credited by hand.
     _text("value", null=True),
+    # Whether it settles nothing if it came late, because the merchant holds late money.
+    sa.Column("is_held", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index(None, "invoice_id"),
     # A transfer is credited once at most.
     sa.Index("uq_payment_transfer", "transfer_id", unique=True, **_where("detached_at IS NULL")),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from counterfoil.core.invoice import Status
-from counterfoil.core.matching import Reason
+from counterfoil.core.matching import LIKELY_WAIT_MS, Reason
 from counterfoil.db.schema import chain_transaction, inbox, invoice, quote, transfer
 
 
@@ -38,7 +38,6 @@ def list_strays(connection: sa.Connection, since: int) -> list[Stray]:
             inbox.c.created_at > since,
             inbox.c.reason == Reason.NO_EXACT_AMOUNT.value,
             inbox.c.ignored_at.is_(None),
-            inbox.c.ignored_at.is_(None),
             chain_transaction.c.gone_at.is_(None),
         )
     )
@@ -65,23 +64,35 @@ def list_asked(connection: sa.Connection, invoice_ids: Sequence[int]) -> list[As
     return _asked(connection, quote.c.invoice_id.in_(invoice_ids))
 
 
-def list_asked_near(
-    connection: sa.Connection, destination_ids: Sequence[int], since: int
+def list_asked_before(
+    connection: sa.Connection, destination_ids: Sequence[int], at: int, limit: int
 ) -> list[Asked]:
-    """Return what unpaid invoices have asked for at some destinations after `since`."""
+    """Return what unpaid invoices asked for at some destinations, the last before `at` first."""
     return _asked(
         connection,
         quote.c.destination_id.in_(destination_ids),
-        quote.c.created_at > since,
+        quote.c.created_at.between(at - LIKELY_WAIT_MS, at),
         invoice.c.status == Status.UNPAID.value,
+        limit=limit,
     )
 
 
-def _asked(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Asked]:
+def _asked(
+    connection: sa.Connection, *conditions: sa.ColumnElement[bool], limit: int | None = None
+) -> list[Asked]:
     statement = (
-        sa.select(quote, invoice.c.due_at)
+        sa.select(
+            quote.c.invoice_id,
+            invoice.c.due_at,
+            quote.c.destination_id,
+            quote.c.method,
+            quote.c.amount_atomic,
+            quote.c.created_at,
+        )
         .join(invoice, invoice.c.id == quote.c.invoice_id)
         .where(*conditions)
+        .order_by(quote.c.created_at.desc())
+        .limit(limit)
     )
     return [
         Asked(

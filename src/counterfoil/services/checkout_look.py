@@ -84,8 +84,7 @@ class _Facts:
 def _gather(connection: Connection, context: Context, share_token: str, now: int) -> _Facts:
     invoice = find(connection, share_token)
     states = loops.list_chains(connection, list(context.methods.chains))
-    heights = {state.name: state.cursor.height for state in states if state.cursor}
-    credited = payments.list_credited(connection, invoice.id, heights)
+    credited = payments.list_credited(connection, invoice.id)
     known = quotes.list_of_invoice(connection, invoice.id)
     try:
         methods = offered(connection, context, invoice)

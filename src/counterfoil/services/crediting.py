@@ -72,7 +72,7 @@ def credit(
         first: dict[int, Credit] = {}
         for each in new:
             first.setdefault(each.invoice_id, each)
-        known = payments.list_credited_of(connection, first, {})
+        known = payments.list_credited_of(connection, first)
         rows = [_payment(context, each, known.get(i, []), policies) for i, each in first.items()]
         made |= payments.insert_payments(connection, rows, now)
         new = [each for each in new if first[each.invoice_id] is not each]

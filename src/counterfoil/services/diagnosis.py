@@ -1,7 +1,7 @@
 """Gathering the facts of an explanation: from the database, and of a transaction from the nodes."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -63,9 +63,7 @@ async def look_up(
 
 def _case(connection: Connection, context: Context, invoice: Invoice, now: int) -> Case:
     known = quotes.list_of_invoice(connection, invoice.id)
-    credited = payments.list_credited(
-        connection, invoice.id, _heights(connection, list(context.methods.chains))
-    )
+    credited = payments.list_credited(connection, invoice.id)
     names = sorted({quote.chain for quote in known} | {item.chain for item in credited})
     states = {state.name: state for state in loops.list_chains(connection, names)}
     due = Fraction(invoice.amount) - invoice.standing.seen
@@ -87,11 +85,6 @@ def _case(connection: Connection, context: Context, invoice: Invoice, now: int) 
         claims=tuple(claims.list_of_invoice(connection, invoice.id)),
         networks=tuple(_network(context, name, states.get(name), now) for name in names),
     )
-
-
-def _heights(connection: Connection, names: Sequence[str]) -> dict[str, int]:
-    states = loops.list_chains(connection, names)
-    return {state.name: state.cursor.height for state in states if state.cursor}
 
 
 def _coin(context: Context, method_id: str, amount_atomic: int) -> str:

@@ -225,7 +225,9 @@ def _seen(case: Case) -> Iterator[str]:
             Progress.SEEN: "was seen and waits for its first block",
             Progress.CONFIRMING: f"is in block {each.height} with {each.confirmations} of "
             f"{each.needed} confirmations",
-            Progress.FINAL: f"is in block {each.height} and final",
+            Progress.FINAL: "is in no block yet, and final as no confirmation is asked for"
+            if each.height is None
+            else f"is in block {each.height} and final",
             Progress.GONE: "was replaced or dropped by the network and does not count",
             Progress.DISPLACED: "spends what another transaction spends, which counts instead",
         }[each.progress]
@@ -397,6 +399,8 @@ def _go_on(case: Case) -> str:
             return "It is paid, and too much came: what to send back is for you to decide."
         case Status.PAID:
             return "It is paid: there is nothing to do."
+        case Status.CONFIRMING if any(each.is_late and not each.is_settled for each in case.seen):
+            return "What has come is enough once you have decided about the late payment."
         case Status.CONFIRMING:
             return "Wait: enough has come, and is being confirmed."
         case Status.EXPIRED | Status.CANCELLED:

@@ -12,7 +12,7 @@ from counterfoil.core import inbox as core_inbox
 from counterfoil.core import payment as core_payment
 from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
 from counterfoil.core.payment import LateMoney
-from counterfoil.db import inbox, invoices, loops, quotes
+from counterfoil.db import inbox, invoices, loops, payments, quotes
 from counterfoil.db.audit import Deed
 from counterfoil.db.engine import Connection
 from counterfoil.db.inbox import Item
@@ -21,7 +21,6 @@ from counterfoil.db.payments import Credited
 from counterfoil.services.audit import Actor, record
 from counterfoil.services.context import Context
 from counterfoil.services.crediting import Came, Credit, Price, credit
-from counterfoil.services.invoices import credited
 from counterfoil.services.payments import reassess
 
 
@@ -145,7 +144,7 @@ async def attach(
         reassess(connection, context, invoice.id, now)
         # What the chain's watcher is writing just now is not seen here: it looks once more.
         invoices.mark_due_reassess(connection, [invoice.id], item.chain)
-        known = credited(connection, context, invoice.id)
+        known = payments.list_credited(connection, invoice.id)
         made = next(each for each in known if each.payment.id == payment_id)
         if not core_payment.credit(made.payment, invoice.deadlines).is_settled:
             # Late and without a rate it would be seen for ever and never be final.

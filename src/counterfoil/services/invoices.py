@@ -14,7 +14,7 @@ from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, 
 from counterfoil.core.invoice import NEW, Status
 from counterfoil.core.payment import credit
 from counterfoil.core.ports import Destination, Method, Mode
-from counterfoil.db import invoices, loops, merchants, payments, quotes
+from counterfoil.db import invoices, merchants, payments, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.payments import Credited
 from counterfoil.services.context import Context
@@ -375,16 +375,9 @@ async def list_payments(
         found = invoices.get(connection, invoice_id, principal.merchant_id, principal.mode)
         if found is None:
             raise not_found()
-        return found, credited(connection, context, found.id)
+        return found, payments.list_credited(connection, found.id)
 
     return await context.store.read(read)
-
-
-def credited(connection: Connection, context: Context, invoice_id: int) -> list[Credited]:
-    """Return the payments of an invoice, as deep as the chains' cursors say now."""
-    states = loops.list_chains(connection, list(context.methods.chains))
-    heights = {state.name: state.cursor.height for state in states if state.cursor}
-    return payments.list_credited(connection, invoice_id, heights)
 
 
 def pay_url(checkout_url: str, share_token: str) -> str:

@@ -102,7 +102,7 @@ async def allow_redirect(store: Store, merchant: Merchant, origin: str) -> None:
 
 
 async def set_confirmations(
-    context: Context, merchant: Merchant, method: str, text: str | None
+    context: Context, merchant: Merchant, method: str, text: str | None, now: int
 ) -> tuple[Method, Confirmations]:
     """Set how deep a merchant's payments of a method must be; None lets the chain's policy hold.
 
@@ -111,19 +111,26 @@ async def set_confirmations(
     InvalidError.
     """
     found = context.methods.only(method, "method", Mode.TEST)
-    if text is None:
-        await context.store.write(lambda c: confirmations.drop(c, merchant.id, found.id))
-        return found, context.methods.chain_of(found).confirmations
     try:
-        policy = parse(text, least=0)
+        policy = None if text is None else parse(text, least=0)
     except ValueError:
         message = (
             "Confirmations are a number from 0 to 1,000, and more of them from some amounts on, "
             "such as `1` or `0, 1 from 0.5, 6 from 10`; or `default`."
         )
         raise InvalidError(Problem("confirmations", "invalid_confirmations", message)) from None
-    await context.store.write(lambda c: confirmations.put(c, merchant.id, found.id, policy))
-    return found, policy
+
+    def write(connection: Connection) -> None:
+        if policy is None:
+            confirmations.drop(connection, merchant.id, found.id)
+        else:
+            confirmations.put(connection, merchant.id, found.id, policy)
+        details = {"method": found.id, "policy": "default" if policy is None else str(policy)}
+        who = at_terminal(merchant.id, found.mode)
+        record(connection, who, Deed("confirmations", details=details), now)
+
+    await context.store.write(write)
+    return found, policy or context.methods.chain_of(found).confirmations
 
 
 async def set_tolerance(store: Store, merchant: Merchant, text: str, now: int) -> Decimal:

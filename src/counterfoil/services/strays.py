@@ -8,6 +8,8 @@ from counterfoil.db import invoices, strays
 from counterfoil.db.engine import Connection
 from counterfoil.db.strays import Asked, Stray
 
+_TOUCHED_MAX = 500
+
 # Strays by where and what they were sent.
 _Strays = Mapping[tuple[int, str], Sequence[Stray]]
 
@@ -37,11 +39,15 @@ def may_have_paid(connection: Connection, invoice_id: int, now: int) -> bool:
 
 
 def touch_meant(connection: Connection, some: Sequence[Stray]) -> None:
-    """Note that the pages change of invoices that some strays may be meant for."""
-    since = min(stray.arrived_at for stray in some) - LIKELY_WAIT_MS
+    """Note that the pages change of invoices that some strays may be meant for.
+
+    Only what was asked last is looked through: anybody can send a stray to a busy address, and
+    whoever opens a page later is asked anyway.
+    """
     places = sorted({stray.destination_id for stray in some})
     known = _by_place(some)
-    asked = strays.list_asked_near(connection, places, since)
+    last_at = max(stray.arrived_at for stray in some)
+    asked = strays.list_asked_before(connection, places, last_at, _TOUCHED_MAX)
     if meant := sorted({each.invoice_id for each in asked if _meant(each, known)}):
         invoices.lock_all(connection, meant)
         invoices.touch(connection, *meant)

@@ -19,6 +19,9 @@ def upgrade() -> None:
     """Expand the schema."""
     _let_quotes_be_missing()
     op.add_column("payment", sa.Column("value", sa.Text(), nullable=True))
+    op.add_column(
+        "payment", sa.Column("is_held", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
     op.add_column("merchant", sa.Column("tolerance", sa.Text(), server_default="0", nullable=False))
     op.add_column(
         "merchant", sa.Column("late_money", sa.Text(), server_default="accept", nullable=False)
