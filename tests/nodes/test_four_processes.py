@@ -343,8 +343,17 @@ def check_events(receiver: Receiver, street: Street) -> dict[str, dict[str, Any]
 
 
 def check_log(served: Served, events: dict[str, dict[str, Any]]) -> None:
-    """Check that the shop has heard every event that was ever written."""
-    listed = served.run("channel", "log", "1", "--limit", "1000").stdout.splitlines()[1:]
+    """Check that the shop has heard every event that was ever written, and that this is known.
+
+    A delivery is recorded after it was heard; whoever died in between leaves it to be sent again.
+    """
+    deadline = time.monotonic() + LIMIT_S
+    listed: list[str] = []
+    while time.monotonic() < deadline:
+        listed = served.run("channel", "log", "1", "--limit", "1000").stdout.splitlines()[1:]
+        if all(" delivered " in line for line in listed):
+            break
+        time.sleep(0.5)
     assert {line.split()[0] for line in listed} == events.keys()
     assert all(" delivered " in line for line in listed)
 
