@@ -1,8 +1,6 @@
 """What must be true of every world when all is mended, told from the chain itself."""
 
 from collections import defaultdict
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,13 +12,12 @@ from counterfoil.db.schema import (
     event,
     header,
     inbox,
-    invoice,
     merchant,
     payment,
-    quote,
     transfer,
 )
 from tests.sim.world import World
+from tests.sim.worth import Credit, list_accounts
 
 _OF_MOVES = frozenset(kind for kinds in MOVES.values() for kind in kinds)
 
@@ -92,42 +89,30 @@ def _transfers(world: World, connection: sa.Connection) -> list[str]:
 
 
 def _statuses(world: World, connection: sa.Connection) -> list[str]:
-    """An invoice is Paid if, and only if, the best chain holds the money for it."""
+    """An invoice is Paid if, and only if, it was marked or the best chain holds its money."""
     faults = []
-    final: defaultdict[int, Fraction] = defaultdict(Fraction)
-    buried = {
-        t.txid
+    depths = {
+        t.txid: world.chain.height - block.height + 1
         for block in world.chain.blocks
-        if world.chain.height - block.height + 1 >= world.chain.confirmations.base
         for t in block.transactions
         if t.transfers
     }
-    statement = (
-        sa.select(
-            payment.c.invoice_id,
-            chain_transaction.c.txid,
-            transfer.c.amount_atomic,
-            quote.c.amount_atomic.label("asked"),
-            quote.c.fiat,
-        )
-        .join(transfer, transfer.c.id == payment.c.transfer_id)
-        .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
-        .join(quote, quote.c.id == payment.c.quote_id)
-    )
-    for row in connection.execute(statement):
-        if row.txid in buried:
-            final[row.invoice_id] += (
-                Fraction(Decimal(row.fiat)) * int(row.amount_atomic) / int(row.asked)
-            )
-    for made in connection.execute(sa.select(invoice)):
-        is_covered = final[made.id] >= Decimal(made.fiat_amount)
-        if is_covered != (made.status == Status.PAID.value):
-            world.tally.lost += is_covered
-            world.tally.credited_twice += not is_covered
-            held = float(final[made.id])
-            faults.append(f"invoice {made.id} is {made.status} with {held} of {made.fiat_amount}")
-        if made.status == Status.EXPIRED.value and made.seen != "0/1":
-            faults.append(f"invoice {made.id} is Expired and holds money")
+
+    def depth_of(paid: Credit) -> int:
+        return depths.get(paid.txid, 0)
+
+    def rows(statement: str) -> list[Any]:
+        return list(connection.exec_driver_sql(statement))
+
+    for invoice_id, account in list_accounts(rows).items():
+        status = account.status
+        if account.is_paid(depth_of) != (status == Status.PAID.value):
+            world.tally.lost += status != Status.PAID.value
+            world.tally.credited_twice += status == Status.PAID.value
+            held = f"{float(account.settled(depth_of))} of {float(account.need)}"
+            faults.append(f"invoice {invoice_id} is {status} with {held}")
+        if status == Status.EXPIRED.value and any(depth_of(paid) for paid in account.credits):
+            faults.append(f"invoice {invoice_id} is Expired and holds money")
     return faults
 
 

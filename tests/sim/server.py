@@ -22,11 +22,13 @@ from counterfoil.core.access import Principal, Scope
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import CounterfoilError
 from counterfoil.core.invoice import EventType
+from counterfoil.core.payment import LateMoney
 from counterfoil.core.ports import Mode
 from counterfoil.db import merchants, outbox
 from counterfoil.db.schema import metadata
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import rates, wallets, watching
+from counterfoil.services.audit import with_key
 from counterfoil.services.context import Context, Methods
 from counterfoil.workers.courier import Courier
 from tests.conftest import FakeClock, FakeEntropy
@@ -114,10 +116,15 @@ class Server:
         now = self.clock.now()
         merchant_id = await self.store.write(lambda c: merchants.insert(c, "Shop", "USD", now))
         assert merchant_id is not None
-        self.principal = Principal(1, merchant_id, Mode.LIVE, Scope.FULL)
+        if self.chance.randrange(5) == 0:
+            await self.store.write(
+                lambda c: merchants.set_late_money(c, merchant_id, LateMoney.HOLD)
+            )
+        tolerance = Decimal(self.chance.choice([0, 0, 1]))
+        self.principal = Principal(1, merchant_id, Mode.LIVE, Scope.FULL, tolerance)
+        self.merchant = with_key(self.principal)
         await watching.ensure_chains(self.context)
-        prices = {(method.symbol, "USD"): Decimal(100) for method in self.chain.methods}
-        await rates.refresh(self.store, [FixedRates(prices)], now)
+        await self._set_price(Decimal(100))
         # Where a tag tells who paid, all pay to one account.
         is_shared = self.shape is Shape.TAGS or self.chance.randrange(3) == 0
         await wallets.add(
@@ -130,6 +137,10 @@ class Server:
         )
         await self.store.write(self._listen)
         await self._look()
+
+    async def _set_price(self, price: Decimal) -> None:
+        prices = {(method.symbol, "USD"): price for method in self.chain.methods}
+        await rates.refresh(self.store, [FixedRates(prices)], self.clock.now())
 
     def _listen(self, connection: sa.Connection) -> int:
         return outbox.insert_channel(
@@ -193,9 +204,11 @@ class Server:
     async def _look(self) -> None:
         self.chain.now = self.clock.now() + self.skew
         watch = self.watches[self.chance.randrange(8) == 0]
-        for _ in range(20):
-            if not await watch.look(self.clock.now()):
-                return
+        # One who has lost the lease goes on with the next look.
+        with suppress(watching.LeaseLostError):
+            for _ in range(20):
+                if not await watch.look(self.clock.now()):
+                    return
 
     async def _deliver(self) -> None:
         """Let the courier send what is due; what hangs goes on hanging."""

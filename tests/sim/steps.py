@@ -7,19 +7,24 @@ import hashlib
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass, field
-from decimal import Decimal
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterfoil.core.invoice import MOVES, EventType, Status
+from tests.sim.worth import Credit, list_accounts
 
 if TYPE_CHECKING:
     from tests.sim.server import Server
 
 _OF_MOVES = frozenset(kind.value for kinds in MOVES.values() for kind in kinds)
 _BURIED = frozenset({EventType.DETECTED.value, EventType.CONFIRMED.value})
+# Where an act by hand leaves a transfer: credited, in the inbox, set aside there.
+_PLACES = {
+    "attach": (True, False, False),
+    "detach": (False, True, False),
+    "ignore": (False, True, True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Steps:
     _event_id: int = 0
     _transfer_id: int = 0
     _destination_id: int = 0
+    _audit_id: int = 0
     _last: tuple[int, int] = (0, 0)
     _last_seq: int = 0
     # Whether the step began with a node that told the truth, and with nothing left to assess.
@@ -59,7 +65,8 @@ class Steps:
         if self._connection is not None:
             self._connection.close()
 
-    def _rows(self, statement: str, *parameters: Any) -> list[Any]:
+    def rows(self, statement: str, *parameters: Any) -> list[Any]:
+        """Run a statement on the database of the process that lives."""
         assert self._connection is not None
         return self._connection.execute(statement, parameters).fetchall()
 
@@ -74,21 +81,22 @@ class Steps:
         """Look at everything that is new, and at the little that may change at any time."""
         self._check_transfers()
         self._check_destinations()
+        self._check_acts_by_hand()
         changed = self._check_changes()
         self._check_events(changed)
         self._check_cursor()
-        is_assessed = not self._rows("SELECT 1 FROM due_reassess LIMIT 1")
+        is_assessed = not self.rows("SELECT 1 FROM due_reassess LIMIT 1")
         if is_assessed:
             self._check_paid()
         self._is_settled = is_assessed and self.world.chain.is_honest
 
     def _check_transfers(self) -> None:
         """Each transfer counts once, is what was sent, and belongs to whom it was meant for."""
-        for transfer_id, count in self._rows(_COUNTS):
+        for transfer_id, count in self.rows(_COUNTS):
             figure = "credited_twice" if count > 1 else "lost"
             self._note(figure, f"transfer {transfer_id} counts {count} times")
-        for row in self._rows(_TRANSFERS, self._transfer_id):
-            transfer_id, txid, place, key, method, amount, invoice_id, kind = row
+        for row in self.rows(_TRANSFERS, self._transfer_id):
+            transfer_id, txid, place, key, method, amount, invoice_id, kind, is_moved = row
             self._transfer_id = transfer_id
             sent = {each.index: each for each in self.world.chain.made[txid].transfers}.get(place)
             if sent is None or (sent.destination.hex(), sent.method, str(sent.amount_atomic)) != (
@@ -99,7 +107,7 @@ class Steps:
                 self._note("lost", f"transfer {transfer_id} is not what was sent: {sent}")
             meant = self.world.intents.get((txid, place))
             is_ours = kind == "exclusive" and method == self.world.method.id
-            if meant is None or not (meant.is_told or is_ours):
+            if is_moved or meant is None or not (meant.is_told or is_ours):
                 continue
             if invoice_id is None:
                 self._note("lost", f"transfer {transfer_id} is not credited")
@@ -109,28 +117,42 @@ class Steps:
 
     def _check_destinations(self) -> None:
         """A shown address is that of its wallet, told by other code than that which showed it."""
-        for destination_id, address, value, index in self._rows(_SHOWN, self._destination_id):
+        for destination_id, address, value, index in self.rows(_SHOWN, self._destination_id):
             self._destination_id = destination_id
             derived = "w1" + hashlib.sha256(f"{value}/{index}".encode()).hexdigest()[:20]
             if address != derived:
                 self._note("lost", f"{address} is not number {index} of {value}")
 
+    def _check_acts_by_hand(self) -> None:
+        """What was moved or marked by hand is where it was put, and is as it was left."""
+        for transfer_id, act, put, holder, *lies in self.rows(_MOVED_BY_HAND):
+            is_as_put = (holder is not None, *map(bool, lies)) == _PLACES[act]
+            if not is_as_put or (act == "attach" and put != holder):
+                self._note("lost", f"transfer {transfer_id} is not where {act} has put it")
+        for invoice_id, act, marked_at in self.rows(_MARKED_BY_HAND):
+            if (act == "mark") != (marked_at is not None):
+                self._note("lost", f"invoice {invoice_id} is not as {act} has left it")
+
     def _check_changes(self) -> set[int]:
         """No change of a status is told that the chain denies; return the invoices that changed."""
         changed = set()
-        for witness_id, invoice_id, old, new in self._rows(_WITNESSED, self._witness_id):
+        by_hand = {invoice_id for (invoice_id,) in self.rows(_TOUCHED, self._audit_id)}
+        ((self._audit_id,),) = self.rows("SELECT coalesce(max(id), 0) FROM audit")
+        for witness_id, invoice_id, old, new in self.rows(_WITNESSED, self._witness_id):
             self._witness_id = witness_id
             changed.add(invoice_id)
             self._wanted[invoice_id] += [each.value for each in MOVES[Status(old), Status(new)]]
             if new == Status.EXPIRED.value and not self._is_watched(invoice_id):
                 self._note("lost", f"invoice {invoice_id} expired while nobody could see the chain")
-            if old == Status.PAID.value and self._is_covered_on_chain(invoice_id):
+            # Money that was moved by hand in this step may have come after it was told.
+            is_by_chain = old == Status.PAID.value and invoice_id not in by_hand
+            if is_by_chain and self._is_covered_on_chain(invoice_id):
                 self._note("events_lost", f"invoice {invoice_id} was reversed and holds its money")
         return changed
 
     def _is_watched(self, invoice_id: int) -> bool:
         """Tell whether the chain has been watched past an invoice's due date, if it was shown."""
-        return not self._rows(_UNWATCHED, invoice_id)
+        return not self.rows(_UNWATCHED, invoice_id)
 
     def _is_covered_on_chain(self, invoice_id: int) -> bool:
         """Tell whether an honest node's chain holds an invoice's money, deep enough.
@@ -148,16 +170,12 @@ class Steps:
             for t in block.transactions
             for transfer in t.transfers
         }
-        paid = Fraction(0)
-        for txid, place, needed, received, asked, fiat in self._rows(_CREDITS, invoice_id):
-            if depths.get((txid, place), 0) >= needed:
-                paid += Fraction(Decimal(fiat)) * int(received) / int(asked)
-        ((amount,),) = self._rows("SELECT fiat_amount FROM invoice WHERE id = ?", invoice_id)
-        return paid >= Decimal(amount)
+        account = list_accounts(self.rows)[invoice_id]
+        return account.settled(lambda paid: depths.get((paid.txid, paid.place), 0)) >= account.need
 
     def _check_events(self, changed: set[int]) -> None:
         """The log is dense and grows; each change has its events, and each of them its cause."""
-        for row in self._rows(_EVENTS, self._event_id):
+        for row in self.rows(_EVENTS, self._event_id):
             self._event_id, seq, at, number, kind, invoice_id, payment_id, payer_of = row
             last_seq = self._last_seq
             if seq != last_seq + 1:
@@ -179,7 +197,7 @@ class Steps:
 
     def _check_cursor(self) -> None:
         """The headers hang together, and what is in a block is in one of theirs."""
-        rows = self._rows("SELECT height, hash FROM header ORDER BY height")
+        rows = self.rows("SELECT height, hash FROM header ORDER BY height")
         if not rows or rows[-1] == self._tip:
             return
         self._tip = rows[-1]
@@ -187,7 +205,7 @@ class Steps:
         for (below, parent), (height, block_hash) in pairwise(rows):
             if height != below + 1 or parents[block_hash] != parent:
                 self._note("lost", f"header {height} does not follow header {below}")
-        for (txid,) in self._rows(_ASTRAY):
+        for (txid,) in self.rows(_ASTRAY):
             self._note("lost", f"transaction {txid} is in a block that is not ours")
 
     def _check_paid(self) -> None:
@@ -197,19 +215,23 @@ class Steps:
         """
         if self._tip is None:
             return
-        final: defaultdict[int, Fraction] = defaultdict(Fraction)
-        for invoice_id, fiat, received, asked in self._rows(_DEEP, self._tip[0]):
-            final[invoice_id] += Fraction(Decimal(fiat)) * int(received) / int(asked)
-        for invoice_id, status, amount in self._rows("SELECT id, status, fiat_amount FROM invoice"):
-            if (final[invoice_id] >= Decimal(amount)) != (status == Status.PAID.value):
-                figure = "credited_twice" if status == Status.PAID.value else "lost"
-                held = f"{float(final[invoice_id]):.2f} of {amount}"
-                self._note(figure, f"invoice {invoice_id} is {status} with {held}")
+        height = self._tip[0]
+
+        def depth_of(paid: Credit) -> int:
+            if paid.block_height is None or paid.is_gone:
+                return 0
+            return height - paid.block_height + 1
+
+        for invoice_id, account in list_accounts(self.rows).items():
+            if account.is_paid(depth_of) != (account.status == Status.PAID.value):
+                figure = "credited_twice" if account.status == Status.PAID.value else "lost"
+                held = f"{float(account.settled(depth_of)):.2f} of {float(account.need):.2f}"
+                self._note(figure, f"invoice {invoice_id} is {account.status} with {held}")
 
     def hear(self, event_id: str) -> None:
         """See that what is heard for the first time comes after all before it, of its invoice."""
         at, _, number = event_id.partition("-")
-        for (seq,) in self._rows(_EARLIER, int(at), int(number)):
+        for (seq,) in self.rows(_EARLIER, int(at), int(number)):
             self._note("out_of_order", f"event {event_id} was heard before event {seq}")
 
 
@@ -222,7 +244,8 @@ _COUNTS = """
     ) WHERE count <> 1
 """
 _TRANSFERS = """
-    SELECT t.id, x.txid, t.place, d.key, t.method, t.amount_atomic, p.invoice_id, d.kind
+    SELECT t.id, x.txid, t.place, d.key, t.method, t.amount_atomic, p.invoice_id, d.kind,
+           EXISTS (SELECT 1 FROM audit a WHERE a.transfer_id = t.id AND a.act <> 'ignore')
     FROM transfer t
     JOIN chain_transaction x ON x.id = t.transaction_id
     JOIN destination d ON d.id = t.destination_id
@@ -239,32 +262,31 @@ _UNWATCHED = """
     SELECT 1 FROM invoice i JOIN quote q ON q.invoice_id = i.id JOIN chain c ON c.name = q.chain
     WHERE i.id = ? AND (c.watched_at IS NULL OR c.watched_at <= i.due_at)
 """
-_CREDITS = """
-    SELECT x.txid, t.place, p.depth_needed, t.amount_atomic, q.amount_atomic, q.fiat
-    FROM payment p
-    JOIN transfer t ON t.id = p.transfer_id
-    JOIN chain_transaction x ON x.id = t.transaction_id
-    JOIN quote q ON q.id = p.quote_id
-    WHERE p.invoice_id = ? AND p.detached_at IS NULL
+_MOVED_BY_HAND = """
+    SELECT a.transfer_id, a.act, a.invoice_id, p.invoice_id,
+           i.id IS NOT NULL, i.ignored_at IS NOT NULL
+    FROM audit a
+    LEFT JOIN payment p ON p.transfer_id = a.transfer_id AND p.detached_at IS NULL
+    LEFT JOIN inbox i ON i.transfer_id = a.transfer_id
+    WHERE a.id IN (SELECT max(id) FROM audit WHERE transfer_id IS NOT NULL GROUP BY transfer_id)
 """
+_MARKED_BY_HAND = """
+    SELECT i.id, a.act, i.marked_at FROM audit a JOIN invoice i ON i.id = a.invoice_id
+    WHERE a.id IN (SELECT max(id) FROM audit WHERE act IN ('mark', 'unmark') GROUP BY invoice_id)
+"""
+_TOUCHED = "SELECT DISTINCT invoice_id FROM audit WHERE id > ? AND invoice_id IS NOT NULL"
 _EVENTS = """
-    SELECT e.id, e.seq, e.at, e.number, e.type, e.invoice_id, e.payment_id, p.invoice_id
-    FROM event e LEFT JOIN payment p ON p.id = e.payment_id
+    SELECT e.id, e.seq, e.at, e.number, e.type, e.invoice_id, e.payment_id,
+           coalesce(p.invoice_id, a.invoice_id)
+    FROM event e
+    LEFT JOIN payment p ON p.id = e.payment_id
+    LEFT JOIN audit a ON a.payment_id = e.payment_id AND a.act = 'mark'
     WHERE e.id > ? ORDER BY e.seq
 """
 _ASTRAY = """
     SELECT x.txid FROM chain_transaction x
     LEFT JOIN header h ON h.chain = x.chain AND h.height = x.block_height
     WHERE x.block_height IS NOT NULL AND h.hash IS NOT NULL AND h.hash <> x.block_hash
-"""
-_DEEP = """
-    SELECT p.invoice_id, q.fiat, t.amount_atomic, q.amount_atomic
-    FROM payment p
-    JOIN transfer t ON t.id = p.transfer_id
-    JOIN chain_transaction x ON x.id = t.transaction_id
-    JOIN quote q ON q.id = p.quote_id
-    WHERE p.detached_at IS NULL AND x.gone_at IS NULL AND x.block_height IS NOT NULL
-      AND ? - x.block_height + 1 >= p.depth_needed
 """
 _EARLIER = """
     SELECT earlier.seq FROM event e

@@ -14,15 +14,15 @@ from counterfoil.core import events
 from counterfoil.core.ports import Transaction
 from counterfoil.db import invoices, quotes
 from counterfoil.db.schema import quote
+from counterfoil.services import inbox, marks, upkeep, watching
 from counterfoil.services import outbox as telling
-from counterfoil.services import upkeep, watching
 from counterfoil.services.invoices import Draft, cancel, create
 from counterfoil.services.quotes import choose
 from tests.sim.chain import OTHER_TOKEN, Shape
 from tests.sim.server import SECOND, Server
 from tests.sim.steps import Intent
 
-STEPS = 36
+STEPS = 32
 DEEPEST = 300
 DEEP_EVERY = 25
 MINUTE = 60_000
@@ -50,7 +50,9 @@ class World(Server):
             (3, self._drop),
             (12, self._mine),
             (14, self._reorg),
-            (8, self._pass_time),
+            (6, self._pass_time),
+            (8, self._act_by_hand),
+            (2, self._move_price),
             (4, self._break_node),
             (2, self._move_clock),
             (2, self._cancel),
@@ -108,6 +110,8 @@ class World(Server):
 
         await self._risk(order)
         await self._show()
+        if self.chance.randrange(2):
+            await self._pay()
 
     async def _show(self) -> None:
         """Open the pay page of some invoice, so that a payer sees an amount."""
@@ -132,10 +136,9 @@ class World(Server):
         if not self.shown:
             return
         count = self.chance.choice([1, 1, 1, 2])
-        asked = [
-            self.chance.choice(self.shown[-6:] if self.chance.randrange(4) else self.shown)
-            for _ in range(count)
-        ]
+        # Most pay what they have just been shown, and some what was shown long ago.
+        among = [self.chance.choice([1, 1, 6, len(self.shown)]) for _ in range(count)]
+        asked = [self.chance.choice(self.shown[-last:]) for last in among]
         self._send(asked, [self.chance.choice([100, 100, 100, 100, 50, 150, 99]) for _ in asked])
 
     def _send(
@@ -268,6 +271,34 @@ class World(Server):
                 lambda: cancel(self.context, self.principal, found.id, self.clock.now())
             )
 
+    async def _move_price(self) -> None:
+        """Let the coin's price jump, or move so little that a late payment is worth the same."""
+        price = Decimal(self.chance.choice(["50", "97", "99.5", "100", "100.5", "103", "200"]))
+        await self._risk(lambda: self._set_price(price))
+
+    async def _act_by_hand(self) -> None:
+        """Let the merchant do something with an invoice, a payment or a transfer of the inbox."""
+        if not self.tokens:
+            return
+        token = self.chance.choice(self.tokens[-6:])
+        found = await self.store.read(lambda c: invoices.by_share_token(c, token))
+        assert found is not None
+        context, who, now = self.context, self.merchant, self.clock.now()
+        items = [row[0] for row in self.steps.rows("SELECT id FROM inbox ORDER BY id")]
+        paid = [row[0] for row in self.steps.rows(_CREDITED)]
+        item_id = self.chance.choice(items) if items else 0
+        payment_id = self.chance.choice(paid) if paid else 0
+        value = self.chance.choice([None, None, "5.00", "24.99"])
+        acts: list[Callable[[], Awaitable[object]]] = [
+            lambda: marks.mark(context, who, found.id, now),
+            lambda: marks.unmark(context, who, found.id, now),
+            lambda: inbox.attach(context, who, item_id, found.id, value, now),
+            lambda: inbox.attach(context, who, item_id, found.id, value, now),
+            lambda: inbox.detach(context, who, payment_id, now),
+            lambda: inbox.ignore(context, who, item_id, now),
+        ]
+        await self._risk(self.chance.choice(acts))
+
     async def _heal(self) -> None:
         """Mend the node, the network and the receiver, and let all that waits be done."""
         self.chain.heal()
@@ -290,3 +321,6 @@ class World(Server):
             assert await telling.redeliver(self.store, 1, missing, self.clock.now())
         while await self.courier.send_due():
             await self.courier.finish()
+
+
+_CREDITED = "SELECT id FROM payment WHERE detached_at IS NULL ORDER BY id"
