@@ -13,13 +13,32 @@ from tests.sim.world import World
 
 pytestmark = [pytest.mark.sim, pytest.mark.timeout(300)]
 
-# A world with addresses for each invoice, in which some are paid, some expire, and one is reversed.
-SEED = 3
+# A world with addresses for each invoice, in which some are paid, in time
+# and late, some expire, and one is reversed.
+SEED = 8
+# Two in which the merchant has done by hand, in the one or the other, all that can be done.
+SEED_BY_HAND = 27
+SEED_UNMARKED = 46
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    world = World(SEED)
+    yield from live_in(SEED)
+
+
+@pytest.fixture(scope="module")
+def world_by_hand() -> Iterator[World]:
+    yield from live_in(SEED_BY_HAND)
+
+
+@pytest.fixture(scope="module")
+def world_unmarked() -> Iterator[World]:
+    yield from live_in(SEED_UNMARKED)
+
+
+def live_in(seed: int) -> Iterator[World]:
+    """Let a world live, see that it is whole, and yield it."""
+    world = World(seed)
     with structlog.testing.capture_logs():
         asyncio.run(world.live())
     asyncio.run(invariants.check(world))
@@ -72,11 +91,44 @@ AT_ANY_TIME = [
     ("UPDATE chain_transaction SET block_hash = 'another'", "in a block that is not ours"),
     ("UPDATE chain_transaction SET block_height = NULL", "is Paid with 0.00"),
     ("UPDATE payment SET depth_needed = 10000", "is Paid with 0.00"),
+    ("UPDATE payment SET is_held = TRUE", "is Paid with"),
+    ("UPDATE payment SET arrival_value = '0/1'", "is Paid with"),
+]
+
+BY_HAND = [
+    (
+        (
+            "UPDATE payment SET invoice_id = invoice_id + 1 WHERE detached_at IS NULL"
+            " AND id IN (SELECT payment_id FROM audit WHERE act = 'attach')"
+        ),
+        "is not where attach has put it",
+    ),
+    ("UPDATE inbox SET ignored_at = 1", "is not where detach has put it"),
+    ("UPDATE inbox SET ignored_at = NULL", "is not where ignore has put it"),
+    ("UPDATE invoice SET marked_at = NULL", "is not as mark has left it"),
 ]
 
 
 @pytest.mark.parametrize(("violation", "told"), AT_ANY_TIME)
 async def test_a_step_notices(world: World, violation: str, told: str) -> None:
+    check_noticed(world, violation, told)
+
+
+@pytest.mark.parametrize(("violation", "told"), BY_HAND)
+async def test_a_step_notices_what_became_of_acts_by_hand(
+    world_by_hand: World, violation: str, told: str
+) -> None:
+    check_noticed(world_by_hand, violation, told)
+
+
+async def test_a_step_notices_a_mark_that_was_taken_away(world_unmarked: World) -> None:
+    check_noticed(
+        world_unmarked, "UPDATE invoice SET marked_at = 1", "is not as unmark has left it"
+    )
+
+
+def check_noticed(world: World, violation: str, told: str) -> None:
+    """Check that a world is whole, and that after a violation the next step says so."""
     steps = Steps(world)
     steps.open(world.disk.path)
     steps.check()
@@ -87,15 +139,17 @@ async def test_a_step_notices(world: World, violation: str, told: str) -> None:
     assert connection is not None
     connection.execute("PRAGMA query_only=OFF")
     connection.execute("BEGIN")
-    for statement in violation.split("; "):
-        assert connection.execute(statement).rowcount > 0
-    # The headers are looked at when there is a new one.
-    if "header" in violation or "block_hash" in violation:
-        again._tip = None
-    again.check()
-    connection.execute("ROLLBACK")
-    for each in (steps, again):
-        each.close()
+    try:
+        for statement in violation.split("; "):
+            assert connection.execute(statement).rowcount > 0
+        # The headers are looked at when there is a new one.
+        if "header" in violation or "block_hash" in violation:
+            again._tip = None
+        again.check()
+    finally:
+        connection.execute("ROLLBACK")
+        for each in (steps, again):
+            each.close()
     assert told in "; ".join(again.faults)
 
 

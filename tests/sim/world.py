@@ -14,7 +14,7 @@ from counterfoil.core import events
 from counterfoil.core.ports import Transaction
 from counterfoil.db import invoices, quotes
 from counterfoil.db.schema import quote
-from counterfoil.services import inbox, marks, upkeep, watching
+from counterfoil.services import claims, inbox, marks, rescans, upkeep, watching
 from counterfoil.services import outbox as telling
 from counterfoil.services.invoices import Draft, cancel, create
 from counterfoil.services.quotes import choose
@@ -49,10 +49,12 @@ class World(Server):
             (4, self._rival),
             (3, self._drop),
             (12, self._mine),
-            (14, self._reorg),
+            (17, self._reorg),
             (6, self._pass_time),
             (8, self._act_by_hand),
             (2, self._move_price),
+            (2, self._claim),
+            (2, self._read_again),
             (4, self._break_node),
             (2, self._move_clock),
             (2, self._cancel),
@@ -276,6 +278,18 @@ class World(Server):
         price = Decimal(self.chance.choice(["50", "97", "99.5", "100", "100.5", "103", "200"]))
         await self._risk(lambda: self._set_price(price))
 
+    async def _claim(self) -> None:
+        """Let a payer, or somebody who lies, name a transaction as the payment of an invoice."""
+        if self.tokens and self.paid:
+            token, sent = self.chance.choice(self.tokens[-6:]), self.chance.choice(self.paid[-6:])
+            now = self.clock.now()
+            await self._risk(lambda: claims.claim(self.context, token, sent.txid, now))
+
+    async def _read_again(self) -> None:
+        """Let the operator have the last blocks read again, as after an outage."""
+        first = max(self.chain.height - self.chance.randrange(12), 0)
+        await self._risk(lambda: rescans.ask(self.context, self.chain, first, self.clock.now()))
+
     async def _act_by_hand(self) -> None:
         """Let the merchant do something with an invoice, a payment or a transfer of the inbox."""
         if not self.tokens:
@@ -290,8 +304,7 @@ class World(Server):
         payment_id = self.chance.choice(paid) if paid else 0
         value = self.chance.choice([None, None, "5.00", "24.99"])
         acts: list[Callable[[], Awaitable[object]]] = [
-            lambda: marks.mark(context, who, found.id, now),
-            lambda: marks.unmark(context, who, found.id, now),
+            lambda: (marks.unmark if found.marked_at else marks.mark)(context, who, found.id, now),
             lambda: inbox.attach(context, who, item_id, found.id, value, now),
             lambda: inbox.attach(context, who, item_id, found.id, value, now),
             lambda: inbox.detach(context, who, payment_id, now),
