@@ -1,0 +1,81 @@
+"""Whatever payers, the chain, the clock and the merchant do: the invoice is what the model says."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from counterfoil.core import invoice as core_invoice
+from counterfoil.core.payment import Credit, Payment
+from counterfoil.services import inbox as by_hand
+from tests.services.life_machine import InvoiceLife
+from tests.sim import faults
+
+
+def run_lives(count: int, **changes: Any) -> None:
+    """Live some lives, the same each time where nothing else is said."""
+    plain = settings(
+        max_examples=count,
+        stateful_step_count=30,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(InvoiceLife, settings=settings(plain, **changes))
+
+
+def test_the_invoice_is_what_the_model_says() -> None:
+    run_lives(100)
+
+
+@pytest.mark.long
+def test_other_lives_each_time() -> None:
+    run_lives(1_500, derandomize=False, database=None)
+
+
+@contextmanager
+def late_money_in_full() -> Iterator[None]:
+    """Money is worth what it was asked for, whenever it comes."""
+
+    def in_full(paid: Payment, _: object) -> Credit:
+        return Credit(paid.quoted_value, is_late=False, is_settled=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_invoice, "credit", in_full)
+        yield
+
+
+@contextmanager
+def replaced_money_counts() -> Iterator[None]:
+    """A payment counts, whatever became of its transaction."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core_invoice, "counted", tuple)
+        yield
+
+
+@contextmanager
+def detached_in_silence() -> Iterator[None]:
+    """What a payment is taken off is not assessed again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_hand, "reassess", lambda *_, **__: True)
+        yield
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        late_money_in_full,
+        replaced_money_counts,
+        detached_in_silence,
+        faults.expiry_without_looking,
+        faults.late_payment_ignored,
+    ],
+)
+def test_a_planted_fault_is_found(plant: Callable[[], AbstractContextManager[None]]) -> None:
+    # Found is enough: nobody need know the shortest life in which it shows.
+    with plant(), pytest.raises((AssertionError, sa.exc.SQLAlchemyError)):
+        run_lives(100, phases=[Phase.generate], database=None)
