@@ -7,8 +7,10 @@ from counterfoil.core.payment import LateMoney
 from counterfoil.core.ports import Mode
 from counterfoil.db.invoices import Invoice
 from counterfoil.services import invoices, ledger, marks, merchants
+from counterfoil.services.checkout_view import Progress
 from tests.services.moves import actor, attach, credited_ids, deeds, detach
 from tests.services.shop import Shop
+from tests.services.till import visit
 
 ACCEPT, HOLD = LateMoney.ACCEPT, LateMoney.HOLD
 
@@ -69,6 +71,8 @@ async def test_held_money_is_seen_and_never_final(shop: Shop) -> None:
         Status.CONFIRMING,
         "confirming",
     )
+    (shown,) = (await visit(shop, invoice.share_token)).payments
+    assert shown.progress is Progress.CONFIRMING, "as the API says"
     standing = (await shop.read(invoice.id)).standing
     assert standing.seen == 25
     assert standing.final == 0

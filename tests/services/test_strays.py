@@ -59,7 +59,24 @@ async def test_the_page_asks_what_was_paid_before_it_asks_for_money_again(stall:
     # What the merchant has set aside, or credited, bothers nobody any more.
     (item,) = await listed(stall)
     await inbox.ignore(stall.context, actor(stall), item.item.id, stall.clock.now())
-    assert Note.STRAY not in (await visit(stall, meant.share_token)).notes
+    left = await visit(stall, meant.share_token)
+    assert Note.STRAY not in left.notes
+    assert left.rev == page.rev + 1, "a page that is open is told"
+
+
+async def test_the_page_asks_no_more_once_the_money_was_credited_to_another(stall: Shop) -> None:
+    meant, other = await stall.invoice("250.00"), await stall.invoice("100.00")
+    quote = await stall.quote(meant)
+    stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    page = await visit(stall, meant.share_token)
+    (item,) = await listed(stall)
+    now = stall.clock.now()
+    await inbox.attach(stall.context, actor(stall), item.item.id, other.id, None, now)
+    left = await visit(stall, meant.share_token)
+    assert Note.STRAY in page.notes
+    assert Note.STRAY not in left.notes
+    assert left.version != page.version
 
 
 async def test_a_stray_to_a_busy_address_holds_nobody_up(

@@ -138,30 +138,26 @@ def take(connection: sa.Connection, item_id: int, merchant_id: int, mode: Mode) 
 
     Of two who take it at once one gets it: the other waits for the end of the first's transaction.
     """
+    found = find(connection, item_id, merchant_id, mode)
+    taken = connection.execute(sa.delete(inbox).where(inbox.c.id == item_id)) if found else None
+    return found if taken is not None and taken.rowcount == 1 else None
+
+
+def find(connection: sa.Connection, item_id: int, merchant_id: int, mode: Mode) -> Item | None:
+    """Return a transfer of a merchant in the inbox, None if it is not there."""
     statement = _items(merchant_id, mode).where(inbox.c.id == item_id)
     row = connection.execute(statement).mappings().first()
-    if row is None:
-        return None
-    taken = connection.execute(sa.delete(inbox).where(inbox.c.id == item_id))
-    return _item(row) if taken.rowcount == 1 else None
+    return None if row is None else _item(row)
 
 
-def ignore(
-    connection: sa.Connection, item_id: int, merchant_id: int, mode: Mode, now: int
-) -> tuple[int, bool] | None:
-    """Set a transfer aside; return its id and whether that is new, None if it is not there."""
-    statement = sa.select(inbox.c.transfer_id).where(
-        inbox.c.id == item_id, inbox.c.merchant_id == merchant_id, inbox.c.mode == mode.value
-    )
-    transfer_id = connection.execute(statement).scalar_one_or_none()
-    if transfer_id is None:
-        return None
+def ignore(connection: sa.Connection, item_id: int, now: int) -> bool:
+    """Set a transfer aside; return whether that is new."""
     changed = connection.execute(
         sa.update(inbox)
         .where(inbox.c.id == item_id, inbox.c.ignored_at.is_(None))
         .values(ignored_at=now)
     )
-    return transfer_id, changed.rowcount == 1
+    return changed.rowcount == 1
 
 
 def _items(merchant_id: int, mode: Mode) -> sa.Select[Any]:

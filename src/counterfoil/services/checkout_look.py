@@ -122,14 +122,15 @@ def look(
     state = _state(facts, now)
     price = _price(context, facts, state, now)
     basis = _basis(facts, state, now)
+    notes = _notes(facts, state)
     confirmations, needed, wait_s = _depth(context, facts)
     is_short = state in (State.PARTIAL, State.OVERDUE, State.CANCELLED) and seen > 0
     made = View(
         share_token=invoice.share_token,
         rev=invoice.rev,
-        version=_version(basis, state, price),
+        version=_version(basis, state, notes, price),
         state=state,
-        notes=_notes(facts, state),
+        notes=notes,
         amount=str(invoice.amount),
         currency=invoice.currency,
         merchant=facts.merchant,
@@ -246,7 +247,7 @@ def _payment(context: Context, facts: _Facts, item: Credited) -> Payment:
     payment, worth = item.payment, facts.credits.get(item.payment.id)
     if worth is None:
         progress = Progress.GONE
-    elif payment.is_deep:
+    elif payment.is_deep and worth.is_settled:
         progress = Progress.FINAL
     else:
         progress = Progress.CONFIRMING if payment.is_mined else Progress.SEEN
@@ -324,7 +325,8 @@ def _unseen(facts: _Facts, basis: Basis) -> tuple[Unseen, ...]:
     )
 
 
-def _version(basis: Basis, state: State, price: Price | None) -> str:
+def _version(basis: Basis, state: State, notes: Sequence[Note], price: Price | None) -> str:
     """Return a short name for what is shown: the revision, and a digest of all the rest."""
-    rest = (basis.heights, basis.sights, state.value, price is None or price.is_ending)
+    is_ending = price is None or price.is_ending
+    rest = (basis.heights, basis.sights, state.value, [note.value for note in notes], is_ending)
     return f"{basis.rev}-{zlib.crc32(repr(rest).encode()):08x}"

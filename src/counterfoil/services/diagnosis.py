@@ -134,7 +134,7 @@ def _seen(context: Context, invoice: Invoice, credited: list[Credited]) -> tuple
             progress = Progress.GONE
         elif credit_now is None:
             progress = Progress.DISPLACED
-        elif payment.is_deep:
+        elif payment.is_deep and credit_now.is_settled:
             progress = Progress.FINAL
         else:
             progress = Progress.CONFIRMING if payment.is_mined else Progress.SEEN

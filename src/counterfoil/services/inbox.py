@@ -18,10 +18,12 @@ from counterfoil.db.engine import Connection
 from counterfoil.db.inbox import Item
 from counterfoil.db.invoices import Invoice
 from counterfoil.db.payments import Credited
+from counterfoil.db.strays import Stray
 from counterfoil.services.audit import Actor, record
 from counterfoil.services.context import Context
 from counterfoil.services.crediting import Came, Credit, Price, credit
 from counterfoil.services.payments import reassess
+from counterfoil.services.strays import touch_meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ async def attach(
         if invoice is None:
             message = "invoice_id names no invoice of this merchant."
             raise InvalidError(Problem("invoice_id", "unknown_invoice", message))
+        _touch_meant(connection, item)
         method = context.methods.get(item.method)
         if method is None:
             message = f"{item.method} is switched off on this server; switch it on first."
@@ -190,14 +193,22 @@ async def ignore(context: Context, who: Actor, item_id: int, now: int) -> None:
     """Set a transfer aside; again does nothing. It may still be credited. Raises NotFoundError."""
 
     def write(connection: Connection) -> None:
-        found = inbox.ignore(connection, item_id, who.merchant_id, who.mode, now)
-        if found is None:
+        item = inbox.find(connection, item_id, who.merchant_id, who.mode)
+        if item is None:
             raise not_in_inbox()
-        transfer_id, is_new = found
-        if is_new:
-            record(connection, who, Deed("ignore", transfer_id=transfer_id), now)
+        _touch_meant(connection, item)
+        if inbox.ignore(connection, item_id, now):
+            record(connection, who, Deed("ignore", transfer_id=item.transfer_id), now)
 
     await context.store.write(write)
+    context.store.wake("pages")
+
+
+def _touch_meant(connection: Connection, item: Item) -> None:
+    """Have the pages made anew that ask whether this was paid for them."""
+    if item.reason is matching.Reason.NO_EXACT_AMOUNT:
+        place = (item.destination_id, item.method, item.amount_atomic)
+        touch_meant(connection, [Stray(*place, item.first_seen_at)])
 
 
 async def detach(context: Context, who: Actor, payment_id: int, now: int) -> tuple[Invoice, int]:
