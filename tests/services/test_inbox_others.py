@@ -1,12 +1,16 @@
 """The inbox when others are at it: other merchants, other clicks, and the chain itself."""
 
+import time
+
 import pytest
+import sqlalchemy as sa
 
 from counterfoil.core.access import Principal, Scope
 from counterfoil.core.errors import CounterfoilError, InvalidError, NotFoundError
 from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Mode
 from counterfoil.db.postgres import Postgres
+from counterfoil.db.schema import invoice, quote
 from counterfoil.services import inbox, merchants, observations
 from counterfoil.services.audit import at_terminal
 from tests.conftest import FakeClock
@@ -123,3 +127,36 @@ async def test_a_reorg_that_is_just_being_written_down_is_not_overlooked(
         assert await stall.status(invoice) is Status.PAID
     await stall.look()
     assert await stall.status(invoice) is Status.CONFIRMING
+
+
+# --- on a busy day ----------------------------------------------------------------------------
+
+
+def ask_for_much(connection: sa.Connection, quote_id: int, count: int, apart_ms: int) -> None:
+    """Copy a quote and its invoice many times, each made a little later than the one before."""
+    asked = connection.execute(sa.select(quote).where(quote.c.id == quote_id)).mappings().one()
+    made_by = sa.select(invoice).where(invoice.c.id == asked["invoice_id"])
+    made = connection.execute(made_by).mappings().one()
+    for first in range(0, count, 1_000):
+        ids = range(1_001 + first, 2_001 + first)
+        at = {i: asked["created_at"] + (i - 1_000) * apart_ms for i in ids}
+        made_too = [dict(made) | {"id": i, "share_token": f"copy-{i}"} for i in ids]
+        asked_too = [dict(asked) | {"id": i, "invoice_id": i, "created_at": at[i]} for i in ids]
+        connection.execute(sa.insert(invoice), made_too)
+        connection.execute(sa.insert(quote), asked_too)
+
+
+async def test_the_inbox_of_a_busy_day_is_read_at_once(stall: Shop) -> None:
+    """A database that knows nothing of its tables yet reads them a few hundred rows at a time."""
+    first = await stall.invoice("250.00")
+    asked = await stall.quote(first)
+    count, apart_ms = 20_000, 4_000
+    await stall.store.write(lambda c: ask_for_much(c, asked.id, count, apart_ms))
+    stall.clock.advance(count * apart_ms)
+    stall.chain.pay(asked.address, asked.amount_atomic * 97 // 100)
+    await stall.look()
+    began = time.monotonic()
+    (item,) = await listed(stall)
+    # It takes a tenth of a second; a day that is read whole for each quote takes half a minute.
+    assert time.monotonic() - began < 5
+    assert 1_000 + count in [each.invoice_id for each in item.candidates]

@@ -26,8 +26,8 @@ from counterfoil.db.schema import (
     transfer,
 )
 
-# Of what was asked for in the day before a transfer came, so many quotes are compared with it:
-# those of its own address first, then the newest.
+# Of what was asked for in the day before a transfer came, so many quotes are compared with it: the
+# newest of its own address, and the newest of all.
 _NEAR_MAX = 200
 
 
@@ -267,25 +267,42 @@ def list_asked(connection: sa.Connection, merchant_id: int, mode: Mode, item: It
     is_near = quote.c.created_at.between(
         item.first_seen_at - NEAR_MS, item.first_seen_at + GRACE_MS
     )
-    is_claimed = invoice.c.id.in_(sa.select(claim.c.invoice_id).where(claim.c.txid == item.txid))
+    named = sa.select(claim.c.invoice_id).where(claim.c.txid == item.txid)
+    claimed = set(connection.execute(named).scalars())
+    # No index of a merchant's invoices or of an address may lead (`+ 0` keeps them out): newest
+    # first, quotes are read off the index of times until there are enough. Else all of a busy day
+    # is read and sorted, or by a PostgreSQL that knows nothing of its tables yet, read again and
+    # again.
+    is_ours = sa.exists().where(
+        invoice.c.id == quote.c.invoice_id,
+        invoice.c.merchant_id + 0 == merchant_id,
+        invoice.c.mode == mode.value,
+    )
+    is_near_here = sa.and_(is_near, quote.c.destination_id + 0 == item.destination_id)
     found: dict[int, Asked] = {}
-    for condition in (is_here if item.kind is Kind.EXCLUSIVE else is_exact, is_claimed, is_near):
-        statement = (
-            sa.select(
-                *(quote, invoice.c.status, invoice.c.due_at, invoice.c.fiat_currency),
-                is_claimed.label("is_claimed"),
-            )
-            .join(invoice, invoice.c.id == quote.c.invoice_id)
-            .where(condition, invoice.c.merchant_id == merchant_id, invoice.c.mode == mode.value)
-            .order_by(sa.case((is_here, 0), else_=1), quote.c.created_at.desc(), quote.c.id.desc())
+    for condition in (
+        is_here if item.kind is Kind.EXCLUSIVE else is_exact,
+        quote.c.invoice_id.in_(claimed),
+        is_near_here,
+        is_near,
+    ):
+        newest = (
+            sa.select(quote.c.id)
+            .where(condition, is_ours)
+            .order_by(quote.c.created_at.desc(), quote.c.id.desc())
             .limit(_NEAR_MAX)
         )
+        statement = (
+            sa.select(quote, invoice.c.status, invoice.c.due_at, invoice.c.fiat_currency)
+            .join(invoice, invoice.c.id == quote.c.invoice_id)
+            .where(quote.c.id.in_(newest))
+        )
         for row in connection.execute(statement).mappings():
-            found[row["id"]] = _asked(row)
+            found[row["id"]] = _asked(row, is_claimed=row["invoice_id"] in claimed)
     return list(found.values())
 
 
-def _asked(row: sa.RowMapping) -> Asked:
+def _asked(row: sa.RowMapping, *, is_claimed: bool) -> Asked:
     return Asked(
         invoice_id=row["invoice_id"],
         status=Status(row["status"]),
@@ -297,5 +314,5 @@ def _asked(row: sa.RowMapping) -> Asked:
         destination_id=row["destination_id"],
         created_at=row["created_at"],
         lock_until=row["lock_until"],
-        is_claimed=bool(row["is_claimed"]),
+        is_claimed=is_claimed,
     )
