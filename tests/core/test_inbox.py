@@ -163,6 +163,20 @@ def test_the_order_of_likeness() -> None:
     assert order(asked(3, destination_id=2), asked(5, method="BTC"), found=own) == [5, 3]
 
 
+def test_at_another_coin_the_nearer_worth_goes_first() -> None:
+    """Amounts of two coins say nothing: it is worth 1.00 USD."""
+    near = asked(2, method="BTC", fiat=Decimal("1.01"), amount_atomic=7)
+    far = asked(1, method="BTC", fiat=Decimal("0.97"), amount_atomic=1_000_000)
+    assert order(far, near) == [2, 1]
+
+
+def test_a_price_is_nearest_by_its_own_currency() -> None:
+    found = replace(FOUND, rates={"USD": Decimal(100), "EUR": Decimal(50)})
+    dollars = asked(1, method="BTC", fiat=Decimal("1.03"))
+    euros = asked(2, method="BTC", fiat=Decimal("0.51"), currency="EUR")
+    assert order(dollars, euros, found=found) == [2, 1]
+
+
 def test_an_invoice_is_there_once_by_its_best_price() -> None:
     near, exact = asked(amount_atomic=1_010_000), asked()
     assert [each.reason for each in rank(FOUND, [near, exact])] == ["the amount of INV 12"]

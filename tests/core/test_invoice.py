@@ -209,6 +209,8 @@ def test_overpaid_is_more_than_can_be_overlooked(
     known = facts(final_payment(received_atomic=received_atomic), tolerance=Decimal(tolerance))
     assert status_of(known) is Status.PAID
     assert conditions_of(known) == (["overpaid"] if is_over else [])
+    told = [kind for kind, _, _ in Told().look(known)]
+    assert told == ["payment_confirmed"] + is_over * ["invoice_overpaid"]
 
 
 def test_overpaid_is_a_matter_of_final_money() -> None:
