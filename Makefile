@@ -18,6 +18,7 @@ unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONPATH PYTHONHOME
 SEEDS ?= 200
 FROM ?= 0
 ARGS ?=
+# One more than two cores: there is always a test that waits for a node or for a database.
 WORKERS ?= 3
 
 PYTEST := $(BIN)/python -m pytest
@@ -136,9 +137,11 @@ bench: setup ## Measure, and print the ratios: ARGS="--passes 1 --disk model"
 
 .PHONY: mutation
 mutation: setup ## Plant mistakes in core and the scanner, see that tests find them (half an hour)
+	@mkdir -p $(RESULTS)
 	$(BIN)/mutmut run
-	$(BIN)/mutmut results --all true | tee .cache/mutation.txt | grep survived || true
-	tools/mutation.py < .cache/mutation.txt
+	$(BIN)/mutmut results --all true > $(RESULTS)/mutation.txt
+	@grep survived $(RESULTS)/mutation.txt || true
+	$(BIN)/python tools/mutation.py < $(RESULTS)/mutation.txt
 
 # --- use --------------------------------------------------------------------------------------
 

@@ -93,7 +93,9 @@ def judge(facts: Facts, now: int) -> Verdict:
         "underpaid": too_little,
     }
     notices = {
-        "underpaid": too_little and not paid and (seen == final or is_over),
+        "underpaid": too_little
+        and not paid
+        and (seen == final or (is_over and status == "Unpaid")),
         "overpaid": too_much or any(p in deep for p in extra),
         "paid_late": late,
         "expired": status == "Expired",

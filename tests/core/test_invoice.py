@@ -213,6 +213,15 @@ def test_overpaid_is_more_than_can_be_overlooked(
     assert told == ["payment_confirmed"] + is_over * ["invoice_overpaid"]
 
 
+def test_of_what_was_cancelled_too_little_money_is_told_when_it_is_final() -> None:
+    shop = Told()
+    ended = {"due_at": DUE_AT, "cancelled_at": 5, "is_watched_past_due": True}
+    half = payment(received_atomic=500_000)
+    assert shop.look(facts(half, **ended), DUE_AT + 1) == [("invoice_cancelled", "Cancelled", None)]
+    deep = final_payment(received_atomic=500_000)
+    assert shop.look(facts(deep, **ended), DUE_AT + 2) == [("invoice_underpaid", "Cancelled", 1)]
+
+
 def test_overpaid_is_a_matter_of_final_money() -> None:
     known = facts(final_payment(1), payment(2))
     assert conditions_of(known) == []

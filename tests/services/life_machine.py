@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import ExitStack
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -49,12 +50,12 @@ class InvoiceLife(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.folder = TemporaryDirectory(dir=ram())
+        self.open = ExitStack()
+        self.open.enter_context(structlog.testing.capture_logs())
+        self.folder = self.open.enter_context(TemporaryDirectory(dir=ram()))
+        self.runner = self.open.enter_context(asyncio.Runner())
         self.price = Decimal(100)
         self.told: list[str] = []
-        self.logs = structlog.testing.capture_logs()
-        self.logs.__enter__()
 
     def run(self, work: Awaitable[T]) -> T:
         async def wait() -> T:
@@ -63,10 +64,7 @@ class InvoiceLife(RuleBasedStateMachine):
         return self.runner.run(wait())
 
     def teardown(self) -> None:
-        self.run(self.store.close())
-        self.runner.close()
-        self.folder.cleanup()
-        self.logs.__exit__(None, None, None)
+        self.open.close()
 
     # --- what there is at the beginning -------------------------------------------------------
 
@@ -77,9 +75,10 @@ class InvoiceLife(RuleBasedStateMachine):
         late_money=st.sampled_from(LateMoney),
     )
     def order(self, due_in: int | None, tolerance: int, wallet: str, late_money: LateMoney) -> None:
-        path = Path(self.folder.name) / "shop.db"
+        path = Path(self.folder) / "shop.db"
         path.write_bytes(empty_database())
-        self.store = store = Sqlite(path, inline=True)
+        store = Sqlite(path, inline=True)
+        self.open.callback(lambda: self.run(store.close()))
         share_compiled_statements(store._engine)  # noqa: SLF001  # each life makes a store
         self.run(store.start())
         clock = FakeClock()

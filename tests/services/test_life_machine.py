@@ -28,6 +28,7 @@ def run_lives(count: int, **changes: Any) -> None:
     run_state_machine_as_test(InvoiceLife, settings=settings(plain, **changes))
 
 
+@pytest.mark.timeout(600)
 def test_the_invoice_is_what_the_model_says() -> None:
     run_lives(100)
 

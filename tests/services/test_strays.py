@@ -7,6 +7,7 @@ import pytest
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.matching import LIKELY_WAIT_MS
 from counterfoil.services import inbox, strays, upkeep
+from counterfoil.services.checkout_look import look
 from counterfoil.services.checkout_view import Note
 from counterfoil.services.payments import reassess
 from tests.services.moves import actor, listed
@@ -62,6 +63,35 @@ async def test_the_page_asks_what_was_paid_before_it_asks_for_money_again(stall:
     left = await visit(stall, meant.share_token)
     assert Note.STRAY not in left.notes
     assert left.rev == page.rev + 1, "a page that is open is told"
+
+
+async def test_the_page_asks_for_a_day(stall: Shop) -> None:
+    meant = await stall.invoice("250.00")
+    quote = await stall.quote(meant)
+    stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    began = stall.clock.now()
+    # When the price has ended nothing else will change the page.
+    await stall.look(20 * 60)
+    now = stall.clock.now()
+    made = await stall.store.read(lambda c: look(c, stall.context, meant.share_token, None, now))
+    assert made.basis.until == began + LIKELY_WAIT_MS
+    assert Note.STRAY in made.view.notes
+    await stall.look(WAIT_S - 20 * 60)
+    assert Note.STRAY not in (await visit(stall, meant.share_token)).notes
+
+
+async def test_setting_it_aside_again_touches_nobody(stall: Shop) -> None:
+    meant = await stall.invoice("250.00")
+    quote = await stall.quote(meant)
+    stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    (item,) = await listed(stall)
+    revs = []
+    for _ in range(2):
+        await inbox.ignore(stall.context, actor(stall), item.item.id, stall.clock.now())
+        revs.append((await visit(stall, meant.share_token)).rev)
+    assert revs[0] == revs[1]
 
 
 async def test_the_page_asks_no_more_once_the_money_was_credited_to_another(stall: Shop) -> None:

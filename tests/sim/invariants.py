@@ -111,7 +111,8 @@ def _statuses(world: World, connection: sa.Connection) -> list[str]:
             world.tally.credited_twice += status == Status.PAID.value
             held = f"{float(account.settled(depth_of))} of {float(account.need)}"
             faults.append(f"invoice {invoice_id} is {status} with {held}")
-        if status == Status.EXPIRED.value and any(depth_of(paid) for paid in account.credits):
+        is_held = account.seen > 0 or any(depth_of(paid) for paid in account.credits)
+        if status == Status.EXPIRED.value and is_held:
             faults.append(f"invoice {invoice_id} is Expired and holds money")
     return faults
 

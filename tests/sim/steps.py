@@ -125,8 +125,8 @@ class Steps:
 
     def _check_acts_by_hand(self) -> None:
         """What was moved or marked by hand is where it was put, and is as it was left."""
-        for transfer_id, act, put, holder, *lies in self.rows(_MOVED_BY_HAND):
-            is_as_put = (holder is not None, *map(bool, lies)) == _PLACES[act]
+        for transfer_id, act, put, holder, *inbox in self.rows(_MOVED_BY_HAND):
+            is_as_put = (holder is not None, *map(bool, inbox)) == _PLACES[act]
             if not is_as_put or (act == "attach" and put != holder):
                 self._note("lost", f"transfer {transfer_id} is not where {act} has put it")
         for invoice_id, act, marked_at in self.rows(_MARKED_BY_HAND):
@@ -136,7 +136,7 @@ class Steps:
     def _check_changes(self) -> set[int]:
         """No change of a status is told that the chain denies; return the invoices that changed."""
         changed = set()
-        by_hand = {invoice_id for (invoice_id,) in self.rows(_TOUCHED, self._audit_id)}
+        by_hand = {invoice_id for (invoice_id,) in self.rows(_ACTED_ON, self._audit_id)}
         ((self._audit_id,),) = self.rows("SELECT coalesce(max(id), 0) FROM audit")
         for witness_id, invoice_id, old, new in self.rows(_WITNESSED, self._witness_id):
             self._witness_id = witness_id
@@ -274,7 +274,7 @@ _MARKED_BY_HAND = """
     SELECT i.id, a.act, i.marked_at FROM audit a JOIN invoice i ON i.id = a.invoice_id
     WHERE a.id IN (SELECT max(id) FROM audit WHERE act IN ('mark', 'unmark') GROUP BY invoice_id)
 """
-_TOUCHED = "SELECT DISTINCT invoice_id FROM audit WHERE id > ? AND invoice_id IS NOT NULL"
+_ACTED_ON = "SELECT DISTINCT invoice_id FROM audit WHERE id > ? AND invoice_id IS NOT NULL"
 _EVENTS = """
     SELECT e.id, e.seq, e.at, e.number, e.type, e.invoice_id, e.payment_id,
            coalesce(p.invoice_id, a.invoice_id)

@@ -38,6 +38,7 @@ class World(Server):
         self.shown: list[quotes.Quote] = []
         self.paid: list[Transaction] = []
         self._is_disturbed = False
+        self._set_back_ms = 0
 
     async def live(self) -> None:
         """Let the world run, then let everything that was broken be mended."""
@@ -251,7 +252,11 @@ class World(Server):
     async def _move_clock(self) -> None:
         """Set our clock right by a little, or the miners' wrong by much."""
         if self.chance.randrange(2):
-            self.clock.advance(-self.chance.choice([1, SECOND, 90 * SECOND]))
+            back_ms = self.chance.choice([1, SECOND, 90 * SECOND])
+            # A payment may seem to be older than its price by two minutes and no more.
+            if self._set_back_ms + back_ms <= 2 * MINUTE:
+                self._set_back_ms += back_ms
+                self.clock.advance(-back_ms)
         else:
             self.skew = self.chance.choice([0, -60 * MINUTE, 90 * MINUTE])
 

@@ -13,7 +13,7 @@ _GRACE_MS = 120_000
 class Credit:
     """One payment: where it stands on the chain, and its fiat value.
 
-    `is_held` is money that came late and that the merchant has not accepted.
+    What came late without a rate, or is held by the merchant, `is_waiting` and settles nothing.
     """
 
     txid: str
@@ -22,14 +22,15 @@ class Credit:
     is_gone: bool
     depth_needed: int
     value: Fraction
-    is_held: bool
+    is_waiting: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An invoice: how it stands, what it needs, and its payments."""
+    """An invoice: how it stands, what it needs, and its payments; `seen` is what was saved."""
 
     status: str
+    seen: Fraction
     is_marked: bool
     need: Fraction
     credits: list[Credit] = field(default_factory=list)
@@ -37,7 +38,7 @@ class Account:
     def settled(self, depth_of: Callable[[Credit], int]) -> Fraction:
         """Return what is as deep as it must be and settles the invoice."""
         deep = (each for each in self.credits if depth_of(each) >= each.depth_needed)
-        return sum((each.value for each in deep if not each.is_held), Fraction(0))
+        return sum((each.value for each in deep if not each.is_waiting), Fraction(0))
 
     def is_paid(self, depth_of: Callable[[Credit], int]) -> bool:
         """Tell whether it is Paid, by hand or by money."""
@@ -48,10 +49,10 @@ def list_accounts(rows: Callable[[str], list[Any]]) -> dict[int, Account]:
     """Return the invoices by their ids; `rows` runs a statement."""
     accounts: dict[int, Account] = {}
     deadlines: dict[int, list[int]] = {}
-    for invoice_id, status, amount, tolerance, due_at, cancelled_at, marked_at in rows(_INVOICES):
+    for invoice_id, status, seen, amount, tolerance, marked_at, *ends in rows(_INVOICES):
         need = Fraction(Decimal(amount) - Decimal(tolerance))
-        accounts[invoice_id] = Account(status, marked_at is not None, need)
-        deadlines[invoice_id] = [at for at in (due_at, cancelled_at) if at is not None]
+        accounts[invoice_id] = Account(status, Fraction(seen), marked_at is not None, need)
+        deadlines[invoice_id] = [at for at in ends if at is not None]
     for invoice_id, *row in rows(_CREDITS):
         accounts[invoice_id].credits.append(_credit(row, deadlines[invoice_id]))
     return accounts
@@ -61,6 +62,7 @@ def _credit(row: list[Any], deadlines: list[int]) -> Credit:
     """Apply the rule for late money: the lower of two values, unless they hardly differ."""
     txid, place, height, gone_at, needed, received, typed, *quoted, at, then, is_held = row
     asked, fiat, lock_until = quoted
+    assert typed is not None or asked is not None, f"{txid} has no price"
     value, is_waiting = Fraction(typed or 0), False
     if typed is None:
         value = Fraction(Decimal(fiat)) * int(received) / int(asked)
@@ -72,7 +74,7 @@ def _credit(row: list[Any], deadlines: list[int]) -> Credit:
 
 
 _INVOICES = """
-    SELECT id, status, fiat_amount, tolerance, due_at, cancelled_at, marked_at FROM invoice
+    SELECT id, status, seen, fiat_amount, tolerance, marked_at, due_at, cancelled_at FROM invoice
 """
 _CREDITS = """
     SELECT p.invoice_id, x.txid, t.place, x.block_height, x.gone_at, p.depth_needed,

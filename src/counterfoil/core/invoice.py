@@ -226,8 +226,10 @@ def _notices(
     """Return what may be told: of money that is final, or of a time that is over."""
     # Nobody need mend what was settled by hand.
     is_short = Condition.UNDERPAID in conditions and status is not Status.PAID
+    # The clock asks no more about what was cancelled, so that is told of when its money is final.
+    is_over = sums.is_over and status is Status.UNPAID
     holds = {
-        Notice.UNDERPAID: is_short and (sums.seen == sums.final or sums.is_over),
+        Notice.UNDERPAID: is_short and (sums.seen == sums.final or is_over),
         Notice.OVERPAID: sums.excess > 0 or any(p.is_deep for p in sums.extra),
         Notice.PAID_LATE: Condition.PAID_LATE in conditions,
         Notice.EXPIRED: status is Status.EXPIRED,

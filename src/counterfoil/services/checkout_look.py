@@ -31,7 +31,7 @@ from counterfoil.services.checkout_view import (
 )
 from counterfoil.services.context import Context
 from counterfoil.services.quotes import offered
-from counterfoil.services.strays import may_have_paid
+from counterfoil.services.strays import may_have_paid_until
 
 # In the last two minutes of a price the page offers a fresh one: nobody must hurry.
 ENDING_MS = 2 * 60_000
@@ -73,7 +73,7 @@ class _Facts:
     credited: Sequence[Credited]
     credits: Mapping[int, Credit]
     chains: Mapping[str, loops.ChainState]
-    may_have_paid: bool
+    may_have_paid_until: int | None
 
     @property
     def waiting(self) -> list[Credited]:
@@ -109,7 +109,7 @@ def _gather(connection: Connection, context: Context, share_token: str, now: int
             p.id: credit(p, invoice.deadlines) for p in counted([i.payment for i in credited])
         },
         chains={state.name: state for state in states},
-        may_have_paid=may_have_paid(connection, invoice.id, now),
+        may_have_paid_until=may_have_paid_until(connection, invoice.id, now),
     )
 
 
@@ -192,7 +192,7 @@ def _notes(facts: _Facts, state: State) -> tuple[Note, ...]:
         Note.FAILED: not is_settled and not is_reversed and len(worth) < len(facts.credited),
         Note.REVERSED: is_reversed,
         Note.MARKED: Condition.MARKED in conditions,
-        Note.STRAY: state in PAYABLE and facts.may_have_paid,
+        Note.STRAY: state in PAYABLE and facts.may_have_paid_until is not None,
     }
     return tuple(note for note in Note if holds[note])
 
@@ -305,7 +305,7 @@ def _basis(facts: _Facts, state: State, now: int) -> Basis:
     if state is State.CHOOSE:
         concerned |= {method.chain for method in facts.methods}
     known = {name: sight(chain, now) for name, chain in facts.chains.items()}
-    changes = [facts.invoice.due_at] if state in PAYABLE else []
+    changes = [facts.invoice.due_at, facts.may_have_paid_until] if state in PAYABLE else []
     if state in (State.OPEN, State.PARTIAL) and facts.latest is not None:
         changes += [facts.latest.lock_until - ENDING_MS, facts.latest.lock_until]
     return Basis(

@@ -153,7 +153,9 @@ def _seen(context: Context, invoice: Invoice, credited: list[Credited]) -> tuple
                 counts=counts,
                 progress=progress,
                 height=item.block_height,
-                confirmations=max(payment.depth, 0),
+                confirmations=min(max(payment.depth, 0), payment.depth_needed)
+                if progress is Progress.CONFIRMING
+                else max(payment.depth, 0),
                 needed=payment.depth_needed,
                 first_seen_at=item.first_seen_at,
                 is_late=credit_now is not None and credit_now.is_late,

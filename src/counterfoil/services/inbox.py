@@ -23,7 +23,7 @@ from counterfoil.services.audit import Actor, record
 from counterfoil.services.context import Context
 from counterfoil.services.crediting import Came, Credit, Price, credit
 from counterfoil.services.payments import reassess
-from counterfoil.services.strays import touch_meant
+from counterfoil.services.strays import list_meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +117,18 @@ async def attach(
     """
 
     def write(connection: Connection) -> tuple[Invoice, Credited]:
-        # The invoice first: that is the order in which everybody locks.
+        meant = _list_meant(connection, inbox.find(connection, item_id, who.merchant_id, who.mode))
+        # The invoices first, in their order: so everybody locks.
         is_known = invoices.get(connection, invoice_id, who.merchant_id, who.mode) is not None
-        invoice = invoices.lock(connection, invoice_id) if is_known else None
+        locked = invoices.lock_all(connection, sorted({*meant, *([invoice_id] * is_known)}))
+        invoice = next((each for each in locked if each.id == invoice_id), None)
         item = inbox.take(connection, item_id, who.merchant_id, who.mode)
         if item is None:
             raise not_in_inbox()
-        if invoice is None:
+        if invoice is None or not is_known:
             message = "invoice_id names no invoice of this merchant."
             raise InvalidError(Problem("invoice_id", "unknown_invoice", message))
-        _touch_meant(connection, item)
+        invoices.touch(connection, *meant)
         method = context.methods.get(item.method)
         if method is None:
             message = f"{item.method} is switched off on this server; switch it on first."
@@ -196,19 +198,24 @@ async def ignore(context: Context, who: Actor, item_id: int, now: int) -> None:
         item = inbox.find(connection, item_id, who.merchant_id, who.mode)
         if item is None:
             raise not_in_inbox()
-        _touch_meant(connection, item)
+        if item.ignored_at is not None:
+            return
+        meant = _list_meant(connection, item)
+        invoices.lock_all(connection, meant)
         if inbox.ignore(connection, item_id, now):
+            invoices.touch(connection, *meant)
             record(connection, who, Deed("ignore", transfer_id=item.transfer_id), now)
 
     await context.store.write(write)
     context.store.wake("pages")
 
 
-def _touch_meant(connection: Connection, item: Item) -> None:
-    """Have the pages made anew that ask whether this was paid for them."""
-    if item.reason is matching.Reason.NO_EXACT_AMOUNT:
-        place = (item.destination_id, item.method, item.amount_atomic)
-        touch_meant(connection, [Stray(*place, item.first_seen_at)])
+def _list_meant(connection: Connection, item: Item | None) -> list[int]:
+    """Return the invoices whose pages ask whether a transfer was paid for them."""
+    if item is None or item.reason is not matching.Reason.NO_EXACT_AMOUNT:
+        return []
+    place = (item.destination_id, item.method, item.amount_atomic)
+    return list_meant(connection, [Stray(*place, item.first_seen_at)])
 
 
 async def detach(context: Context, who: Actor, payment_id: int, now: int) -> tuple[Invoice, int]:

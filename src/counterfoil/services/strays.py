@@ -30,16 +30,21 @@ def waits(connection: Connection, invoice_ids: Sequence[int], now: int) -> dict[
     return until
 
 
-def may_have_paid(connection: Connection, invoice_id: int, now: int) -> bool:
-    """Tell whether a stray may be meant for an invoice: its payer had better not pay again."""
-    known = _strays(connection, now)
-    return bool(known) and any(
-        _meant(asked, known) for asked in strays.list_asked(connection, [invoice_id])
-    )
+def may_have_paid_until(connection: Connection, invoice_id: int, now: int) -> int | None:
+    """Return until when a stray may be meant for an invoice: its payer had better not pay again."""
+    until = waits(connection, [invoice_id], now).get(invoice_id, now)
+    return until if until > now else None
 
 
 def touch_meant(connection: Connection, some: Sequence[Stray]) -> None:
-    """Note that the pages change of invoices that some strays may be meant for.
+    """Note that the pages change of invoices that some strays may be meant for."""
+    if meant := list_meant(connection, some):
+        invoices.lock_all(connection, meant)
+        invoices.touch(connection, *meant)
+
+
+def list_meant(connection: Connection, some: Sequence[Stray]) -> list[int]:
+    """Return the invoices that some strays may be meant for, sorted.
 
     Only what was asked last is looked through: anybody can send a stray to a busy address, and
     whoever opens a page later is asked anyway.
@@ -48,9 +53,7 @@ def touch_meant(connection: Connection, some: Sequence[Stray]) -> None:
     known = _by_place(some)
     last_at = max(stray.arrived_at for stray in some)
     asked = strays.list_asked_before(connection, places, last_at, _TOUCHED_MAX)
-    if meant := sorted({each.invoice_id for each in asked if _meant(each, known)}):
-        invoices.lock_all(connection, meant)
-        invoices.touch(connection, *meant)
+    return sorted({each.invoice_id for each in asked if _meant(each, known)})
 
 
 def _strays(connection: Connection, now: int) -> _Strays:
