@@ -136,7 +136,7 @@ bench: setup ## Measure, and print the ratios: ARGS="--passes 1 --disk model"
 	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: mutation
-mutation: setup ## Plant mistakes in core and the scanner, see that tests find them (half an hour)
+mutation: setup ## Plant mistakes in core and the scanner, see that tests find them (an hour or two)
 	@mkdir -p $(RESULTS)
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results --all true > $(RESULTS)/mutation.txt
