@@ -195,18 +195,23 @@ def test_a_cancelled_invoice_does_not_expire() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tolerance", "received_atomic", "is_over"),
+    ("currency", "tolerance", "received_atomic", "is_over"),
     [
-        ("0.00", 1_000_100, False),  # by one minor unit
-        ("0.00", 1_000_101, True),
-        ("0.50", 1_005_000, False),  # by the tolerance
-        ("0.50", 1_005_001, True),
+        ("USD", "0.00", 1_000_100, False),  # by one minor unit
+        ("USD", "0.00", 1_000_101, True),
+        ("USD", "0.50", 1_005_000, False),  # by the tolerance
+        ("USD", "0.50", 1_005_001, True),
+        ("JPY", "0", 1_010_000, False),
+        ("JPY", "0", 1_010_001, True),
+        ("KWD", "0.000", 1_000_010, False),
+        ("KWD", "0.000", 1_000_011, True),
     ],
 )
 def test_overpaid_is_more_than_can_be_overlooked(
-    tolerance: str, received_atomic: int, *, is_over: bool
+    currency: str, tolerance: str, received_atomic: int, *, is_over: bool
 ) -> None:
-    known = facts(final_payment(received_atomic=received_atomic), tolerance=Decimal(tolerance))
+    paid = final_payment(received_atomic=received_atomic)
+    known = facts(paid, currency=currency, tolerance=Decimal(tolerance))
     assert status_of(known) is Status.PAID
     assert conditions_of(known) == (["overpaid"] if is_over else [])
     told = [kind for kind, _, _ in Told().look(known)]

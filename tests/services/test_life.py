@@ -1,5 +1,6 @@
 """The life of an invoice, from the facts of a chain, a clock and a merchant, on both databases."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -12,7 +13,7 @@ from counterfoil.core.money import format_coin
 from counterfoil.db.engine import Database
 from counterfoil.db.invoices import list_due
 from counterfoil.services import rates, upkeep
-from counterfoil.services.invoices import cancel
+from counterfoil.services.invoices import cancel, list_payments
 from counterfoil.services.quotes import choose
 from counterfoil.services.watching import Watch, list_states
 from tests.conftest import FakeClock
@@ -326,6 +327,41 @@ async def test_twenty_quotes_an_hour(shop: Shop) -> None:
     with pytest.raises(LimitedError) as refused:
         await choose(shop.context, invoice.share_token, COIN.id, shop.clock.advance(SECOND))
     assert 0 < refused.value.retry_after_s <= 3_600
+    await shop.look(refused.value.retry_after_s)
+    await choose(shop.context, invoice.share_token, COIN.id, shop.clock.now())
+    assert len(await shop.quotes(invoice)) == 21
+
+
+async def test_what_comes_from_the_address_itself_is_change(shop: Shop) -> None:
+    """On chains of accounts the sender is known, whatever was spent."""
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    sent = shop.chain.pay(quote.address, quote.amount_atomic)
+    own = shop.chain.parse_address(quote.address).key
+    shop.chain.pool[sent.txid] = replace(sent, senders=(own,))
+    await shop.look()
+    assert await shop.inbox() == ["own_transfer"]
+    assert await shop.status(invoice) is Status.UNPAID
+
+
+async def test_nothing_is_no_payment(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    shop.chain.pay((await shop.quote(invoice)).address, 0)
+    shop.chain.mine()
+    await shop.look()
+    assert await shop.inbox() == []
+    assert (await list_payments(shop.context, shop.principal, invoice.id))[1] == []
+
+
+async def test_a_block_ahead_of_our_clock_holds_what_came_now(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.now = shop.clock.now() + 90 * MINUTE
+    shop.chain.mine(2)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.conditions(invoice) == [], "it was in time"
 
 
 async def test_each_invoice_has_an_address_of_its_own(shop: Shop) -> None:

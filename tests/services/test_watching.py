@@ -360,3 +360,19 @@ async def test_two_watches_come_to_the_same_end_as_one(
     assert [tuple(row) for row in kept] == [(b.height, b.hash) for b in shop.chain.blocks]
     for store in stores:
         await store.close()
+
+
+async def test_a_chain_that_stands_still_lets_nothing_expire(
+    database: Database, clock: FakeClock
+) -> None:
+    """The newest block of a node that is stuck is ten block times old, and it has no trouble."""
+    shop = await open_shop(database, clock, chain=WorldChain(block_interval_s=600))
+    invoice = await shop.invoice(due_at=clock.now() + 30 * MINUTE)
+    await shop.look(101 * 60)
+    await shop.tick()
+    assert (await trouble(shop) or "").startswith("The newest block is 101 minutes old")
+    assert await shop.status(invoice) is Status.UNPAID
+    shop.chain.mine()
+    await shop.look()
+    await shop.tick()
+    assert await shop.status(invoice) is Status.EXPIRED
