@@ -373,6 +373,6 @@ async def test_a_chain_that_stands_still_lets_nothing_expire(
     assert (await trouble(shop) or "").startswith("The newest block is 101 minutes old")
     assert await shop.status(invoice) is Status.UNPAID
     shop.chain.mine()
-    await shop.look()
+    await shop.look(60)
     await shop.tick()
     assert await shop.status(invoice) is Status.EXPIRED
