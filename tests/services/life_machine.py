@@ -16,7 +16,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
 )
 
@@ -34,7 +33,8 @@ from counterfoil.services.audit import with_key
 from counterfoil.services.invoices import Draft, cancel, create
 from counterfoil.services.quotes import choose
 from tests.conftest import FakeClock
-from tests.services.life_model import MINUTE_MS, Model, Sent
+from tests.core.lives import MINUTE_MS
+from tests.services.life_model import Model, Sent
 from tests.services.shop import open_shop
 from tests.sim.chain import COIN
 from tests.sim.process import ram
@@ -160,12 +160,10 @@ class InvoiceLife(RuleBasedStateMachine):
         quotes = [self.model.quotes[-1 - place % len(self.model.quotes)] for place, _ in paid]
         return [(q.address, q.amount_atomic * paid[i][1] // 100) for i, q in enumerate(quotes)]
 
-    @precondition(lambda self: self.model.quotes)
     @rule(paid=st.lists(st.tuples(PLACES, SHARES), min_size=1, max_size=2))
     def pay(self, paid: list[tuple[int, int]]) -> None:
         self.see(self.shop.chain.broadcast(*self.outputs(*paid)))
 
-    @precondition(lambda self: self.model.quotes)
     @rule(place=PLACES, share=SHARES)
     def pay_into_a_block(self, place: int, share: int) -> None:
         """It was mined before anybody saw it, so it came when its block did."""

@@ -12,11 +12,10 @@ from fractions import Fraction
 from counterfoil.core.payment import Payment
 from counterfoil.core.ports import Transaction
 from counterfoil.db.quotes import Quote
-from tests.core.lives import facts, payment
+from tests.core.lives import MINUTE_MS, facts, payment
 from tests.core.model import Verdict, judge
 from tests.sim.chain import WorldChain
 
-MINUTE_MS = 60_000
 DEPTH_NEEDED = 2
 
 

@@ -195,7 +195,7 @@ class Server:
             statements = self.chance.randrange(1, self.chance.choice([20, 60, 200]))
             self.fuse.light(statements, is_power_cut=self.chance.randrange(4) == 0)
         # What ends in a task of the courier's is noticed by the fuse alone.
-        with suppress(CounterfoilError, watching.LeaseLostError, CrashError):
+        with suppress(CounterfoilError, CrashError):
             await act()
         if self.fuse.is_blown:
             await self._crash()

@@ -139,8 +139,10 @@ def take(connection: sa.Connection, item_id: int, merchant_id: int, mode: Mode) 
     Of two who take it at once one gets it: the other waits for the end of the first's transaction.
     """
     found = find(connection, item_id, merchant_id, mode)
-    taken = connection.execute(sa.delete(inbox).where(inbox.c.id == item_id)) if found else None
-    return found if taken is not None and taken.rowcount == 1 else None
+    if found is None:
+        return None
+    taken = connection.execute(sa.delete(inbox).where(inbox.c.id == item_id))
+    return found if taken.rowcount == 1 else None
 
 
 def find(connection: sa.Connection, item_id: int, merchant_id: int, mode: Mode) -> Item | None:

@@ -121,11 +121,11 @@ async def attach(
         # The invoices first, in their order: so everybody locks.
         is_known = invoices.get(connection, invoice_id, who.merchant_id, who.mode) is not None
         locked = invoices.lock_all(connection, sorted({*meant, *([invoice_id] * is_known)}))
-        invoice = next((each for each in locked if each.id == invoice_id), None)
+        invoice = next((each for each in locked if is_known and each.id == invoice_id), None)
         item = inbox.take(connection, item_id, who.merchant_id, who.mode)
         if item is None:
             raise not_in_inbox()
-        if invoice is None or not is_known:
+        if invoice is None:
             message = "invoice_id names no invoice of this merchant."
             raise InvalidError(Problem("invoice_id", "unknown_invoice", message))
         invoices.touch(connection, *meant)
