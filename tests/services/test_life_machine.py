@@ -78,7 +78,7 @@ def detached_in_silence() -> Iterator[None]:
     ],
 )
 def test_a_planted_fault_is_found(plant: Callable[[], AbstractContextManager[None]]) -> None:
-    # Whatever breaks is the fault's doing, since without it the same lives are whole. Nobody need know
-    # the shortest one in which it shows.
+    # Whatever breaks is the fault's doing, since without it the same lives are whole. Nobody need
+    # know the shortest one in which it shows.
     with plant(), pytest.raises((AssertionError, sa.exc.SQLAlchemyError)):
         run_lives(100, phases=[Phase.generate], database=None)
