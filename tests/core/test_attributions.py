@@ -18,7 +18,13 @@ SKEW_MS = {Kind.SHARED: 2 * MINUTE_MS, Kind.EXCLUSIVE: 120 * MINUTE_MS}
 
 
 def attribute(
-    sent: Transfer, kind: Kind, quotes: Sequence[Candidate], at: int, *, is_own: bool
+    sent: Transfer,
+    kind: Kind,
+    quotes: Sequence[Candidate],
+    at: int,
+    *,
+    is_own: bool,
+    is_older: bool,
 ) -> int | str:
     """Return the number of the quote that is paid, or the reason why none is.
 
@@ -31,7 +37,7 @@ def attribute(
     for q in quotes:
         if q.method != sent.method:
             reasons.add("other_method")
-        elif q.created_at - at > SKEW_MS[kind]:
+        elif is_older or q.created_at - at > SKEW_MS[kind]:
             reasons.add("before_quote")
         elif q.tag and q.tag == sent.tag:
             ranks.append((3, *_age(q, at)))
@@ -79,10 +85,10 @@ def check(seed: int, count: int) -> Counter[str]:
         )
         at = T + chance.choice((-125, -120, -5, -2, -1, 0, 0, 0, 1, 3, 9)) * MINUTE_MS
         at += chance.randrange(-1, 2)
-        is_own = chance.randrange(20) == 0
-        found = match(sent, kind, quotes, at, is_own=is_own)
+        is_own, is_older = chance.randrange(20) == 0, chance.randrange(20) == 0
+        found = match(sent, kind, quotes, at, is_own=is_own, is_older=is_older)
         end = found.quote_id if isinstance(found, Matched) else found.reason.value
-        wanted = attribute(sent, kind, quotes, at, is_own=is_own)
+        wanted = attribute(sent, kind, quotes, at, is_own=is_own, is_older=is_older)
         assert end == wanted, f"seed {seed}, transfer {number}: {sent} at {at} among {quotes}"
         ends["credited" if isinstance(end, int) else end] += 1
     return ends

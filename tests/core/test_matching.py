@@ -44,11 +44,17 @@ def quote(
 
 
 def matched(
-    kind: Kind, one: Transfer, *candidates: Candidate, at: int = T, is_own: bool = False
+    kind: Kind,
+    one: Transfer,
+    *candidates: Candidate,
+    at: int = T,
+    is_own: bool = False,
+    is_older: bool = False,
 ) -> int | str:
     """Return the number of the quote that is paid, or the reason why none is."""
-    answer = match(one, kind, candidates, at, is_own=is_own)
-    assert match(one, kind, candidates[::-1], at, is_own=is_own) == answer
+    answer = match(one, kind, candidates, at, is_own=is_own, is_older=is_older)
+    again = match(one, kind, candidates[::-1], at, is_own=is_own, is_older=is_older)
+    assert again == answer
     return answer.quote_id if isinstance(answer, Matched) else answer.reason.value
 
 
@@ -77,6 +83,13 @@ def test_another_method_is_not_what_was_asked_for(kind: Kind) -> None:
 def test_what_came_before_the_quote_does_not_pay_it(kind: Kind, skew_ms: int) -> None:
     assert matched(kind, transfer(), quote(1), at=T - skew_ms) == 1
     assert matched(kind, transfer(), quote(1), at=T - skew_ms - 1) == "before_quote"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_was_in_sight_before_its_destination_was_ours_pays_nothing(kind: Kind) -> None:
+    assert matched(kind, transfer(), quote(1), is_older=True) == "before_quote"
+    assert matched(kind, transfer(), is_older=True) == "no_quote"
+    assert matched(kind, transfer(), quote(1), is_own=True, is_older=True) == "own_transfer"
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -180,7 +193,7 @@ def test_a_transfer_pays_only_what_it_may(
     known: list[Candidate], kind: Kind, amount: int, minute: int
 ) -> None:
     one, at = transfer(amount), T + minute * MINUTE_MS
-    answer = match(one, kind, known, at, is_own=False)
+    answer = match(one, kind, known, at, is_own=False, is_older=False)
     if isinstance(answer, Unmatched):
         assert kind is Kind.SHARED or answer.reason is not Reason.NO_EXACT_AMOUNT
         return
@@ -306,8 +319,8 @@ class Shop:
         return sold
 
     def pay(self, sold: Candidate, at: int) -> int | None:
-        answer = match(transfer(sold.amount_atomic), Kind.SHARED, self.quotes, at, is_own=False)
-        return answer.quote_id if isinstance(answer, Matched) else None
+        end = matched(Kind.SHARED, transfer(sold.amount_atomic), *self.quotes, at=at)
+        return end if isinstance(end, int) else None
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.util import await_only
 
 from counterfoil.core.errors import SettingsError, UnavailableError
 from counterfoil.core.ports import Mode
@@ -326,16 +327,32 @@ async def test_a_mistake_in_a_statement_is_not_run_again(postgres: Postgres) -> 
     assert len(runs) == 1
 
 
-async def test_a_process_that_stands_still_lets_go_of_its_locks(
-    postgres: Postgres, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def begin_statement(connection: sa.Connection) -> None:
+    """Send the first half of a statement that is new to this connection, as the driver does."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    await_only(driver.prepare("SELECT 2"))
+
+
+@pytest.fixture
+def short_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_module, "_STANDSTILL_MS", 200)
+
+
+@pytest.mark.usefixtures("short_standstill")
+@pytest.mark.parametrize("and_then", [lambda _: None, begin_statement], ids=["between", "within"])
+async def test_a_process_that_stands_still_lets_go_of_its_locks(
+    postgres: Postgres,
+    postgres_url: str,
+    and_then: Callable[[sa.Connection], None],
+) -> None:
     await postgres.write(partial(add_lease, name="a"))
     is_locked = threading.Event()
     may_go_on = threading.Event()
 
     def stand_still(connection: sa.Connection) -> None:
         lock(connection, "a")
+        and_then(connection)
         is_locked.set()
         may_go_on.wait(WAIT_S * 2)
         add_lease(connection, "too late")

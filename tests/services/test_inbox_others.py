@@ -120,7 +120,7 @@ async def test_a_reorg_that_is_just_being_written_down_is_not_overlooked(
     async with postgres._engine.begin() as connection:  # noqa: SLF001  # held open on purpose
         await connection.run_sync(
             lambda c: observations.record_reorg(
-                c, stall.context, stall.chain, ancestor, branch, clock.now()
+                c, stall.context, stall.chain, ancestor, branch, {}, clock.now()
             )
         )
         await attach(stall, item_id, invoice, "250.00")

@@ -1,7 +1,6 @@
 """Prices from five providers on the wire to the database, and from there into quotes."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
@@ -47,7 +46,8 @@ async def market() -> AsyncIterator[Market]:
 @pytest.fixture
 async def sources(market: Market) -> AsyncIterator[list[RateSource]]:
     async with guarded("127.0.0.1").client(timeout_s=None) as client:
-        yield market.sources(client, timeout_s=0.5)
+        # None of them is slow but where a test wants it, however busy the machine is.
+        yield market.sources(client, timeout_s=60)
 
 
 @pytest.fixture
@@ -224,12 +224,12 @@ async def test_an_outage_costs_a_request_nothing(
         market.answers[name] = hang
     asking = refresh(context, market, sources, clock.now())
     await asyncio.sleep(0.05)
-    began = time.monotonic()
     first = await create(context, who, Draft(Decimal(25), "USD"), clock.now())
     with pytest.raises(UnavailableError):
         await choose(context, first.share_token, "LTC", clock.now())
-    assert not asking.done(), f"a request waited {time.monotonic() - began:.2f} s for a source"
-    assert set(await asking) == set(NAMES)
+    assert not asking.done(), "a request waited for a source"
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
 
     def drop(connection: sa.Connection) -> None:
         for table in (rate, rate_hour, rate_source):
@@ -245,19 +245,17 @@ async def test_an_outage_costs_a_request_nothing(
 
 
 async def test_a_hanging_source_delays_no_other(
-    context: Context, market: Market, clock: FakeClock
+    context: Context, market: Market, sources: list[RateSource], clock: FakeClock
 ) -> None:
+    # It is the first of them, and hangs for longer than the test waits.
     market.answers["kraken"] = hang
-    async with guarded("127.0.0.1").client(timeout_s=None) as client:
-        # It is the first of them, and hangs for longer than the test waits.
-        patient = market.sources(client, timeout_s=60)
-        asking = refresh(context, market, patient, clock.now())
-        async with asyncio.timeout(20):
-            while await rate_in(context, "USD", clock.now()) is None:
-                assert not asking.done()
-                await asyncio.sleep(0.01)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+    asking = refresh(context, market, sources, clock.now())
+    async with asyncio.timeout(20):
+        while await rate_in(context, "USD", clock.now()) is None:
+            assert not asking.done()
+            await asyncio.sleep(0.01)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
 
 
 async def test_a_turn_is_taken_once_by_all_processes(

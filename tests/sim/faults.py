@@ -36,7 +36,7 @@ def cursor_moved_before_commit() -> Iterator[None]:
         await watch._write(lambda c: loops.add_header(c, watch.chain.name, block))
         with _replaced(loops, "add_header", lambda *_: None):
             await watch._write(
-                lambda c: observations.record_block(c, watch.context, watch.chain, block, now)
+                lambda c: observations.record_block(c, watch.context, watch.chain, block, {}, now)
             )
 
     with _replaced(watching.Watch, "_record_block", write_header_first):

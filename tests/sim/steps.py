@@ -70,6 +70,10 @@ class Steps:
         assert self._connection is not None
         return self._connection.execute(statement, parameters).fetchall()
 
+    def unsettle(self) -> None:
+        """Take note that much happens in this step: its end does not say what was true within."""
+        self._is_settled = False
+
     def _note(self, figure: str | None, fault: str) -> None:
         """Keep what is wrong, once, and count it."""
         if fault not in self.faults:

@@ -183,6 +183,7 @@ class World(Server):
             dropped = self.chance.choice(waiting)
             self.chain.drop(dropped)
             if self.chance.randrange(2):
+                self.steps.unsettle()
                 self.clock.advance(40 * MINUTE)
                 await self._risk(self._look)
                 self.clock.advance(40 * MINUTE)

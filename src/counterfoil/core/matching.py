@@ -89,11 +89,13 @@ def match(
     arrived_at: int,
     *,
     is_own: bool,
+    is_older: bool,
 ) -> Matched | Unmatched:
     """Return which of the destination's quotes a transfer pays.
 
     `is_own` says that it comes from the destination itself or from money already watched for this
-    merchant: change and consolidation are no payments.
+    merchant: change and consolidation are no payments. `is_older` says that it was seen before its
+    destination was anybody's, so it pays nobody's quote, whatever the clocks say.
     """
     if is_own:
         return Unmatched(Reason.OWN_TRANSFER)
@@ -103,7 +105,7 @@ def match(
     if not same_method:
         return Unmatched(Reason.OTHER_METHOD)
     earlier = [c for c in same_method if c.created_at <= arrived_at + _SKEW_MS[kind]]
-    if not earlier:
+    if is_older or not earlier:
         return Unmatched(Reason.BEFORE_QUOTE)
     tagged = [c for c in earlier if c.tag is not None and c.tag == transfer.tag]
     exact = [c for c in earlier if c.amount_atomic == transfer.amount_atomic]

@@ -133,7 +133,8 @@ class Head:
 class Mempool:
     """The unconfirmed transactions of a node.
 
-    `txids` are all that it lists now, `fresh` those that were asked for and are decoded here.
+    `txids` are all that it lists now, `fresh` those that were asked for and are decoded here, with
+    all that they move: their block shows no more.
     `is_complete` is False where the node had more new ones than one look takes.
     """
 

@@ -37,6 +37,14 @@ _RECONNECT_AFTER_S = 1.0
 # after this: else its row locks would keep everybody waiting for as long as it does. Shorter than a
 # lease, so that whoever takes over from it can.
 _STANDSTILL_MS = 10_000
+# The server ends those that stand still between two statements by itself. Between the parts of one,
+# which the driver sends apart when it is new, it takes them for busy: the others see to these.
+_END_STANDSTILLS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+        AND state = 'active' AND wait_event = 'ClientRead' AND backend_xid IS NOT NULL
+        AND state_change < clock_timestamp() - $1 * interval '1 millisecond'
+"""
 
 
 class Postgres:
@@ -181,20 +189,29 @@ class Postgres:
                 self._listener = await self._connect()
                 self._listener.add_termination_listener(lambda _: self._notified.set())
                 await self._listener.add_listener(_NOTIFY_CHANNEL, self._on_notify)
-                while not (self._listener.is_closed() or self._closing.is_set()):
-                    await self._notified.wait()
-                    self._notified.clear()
-                    topics, self._to_notify = self._to_notify, set()
-                    for topic in topics:
-                        await self._listener.execute(
-                            "SELECT pg_notify($1, $2)", _NOTIFY_CHANNEL, topic
-                        )
+                await self._serve(self._listener)
             with suppress(*LOST):
                 if self._listener is not None:
                     await self._listener.close(timeout=GRACE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RECONNECT_AFTER_S):
                     await self._closing.wait()
+
+    async def _serve(self, listener: asyncpg.Connection) -> None:
+        """Send hints as they come, and now and then end what stands still, until it is closed."""
+        loop = asyncio.get_running_loop()
+        rescued_at = loop.time()
+        while not (listener.is_closed() or self._closing.is_set()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(rescued_at + _STANDSTILL_MS / 1000):
+                    await self._notified.wait()
+            self._notified.clear()
+            topics, self._to_notify = self._to_notify, set()
+            for topic in topics:
+                await listener.execute("SELECT pg_notify($1, $2)", _NOTIFY_CHANNEL, topic)
+            if loop.time() >= rescued_at + _STANDSTILL_MS / 1000:
+                await listener.execute(_END_STANDSTILLS, _STANDSTILL_MS)
+                rescued_at = loop.time()
 
     def _on_notify(
         self, connection: asyncpg.Connection, sender_pid: int, _channel: str, topic: str

@@ -37,7 +37,8 @@ _WRONG_AMOUNT = matching.Reason.NO_EXACT_AMOUNT
 class _Look:
     """One look at a chain: what it is recorded into and what it has touched so far.
 
-    `touched` are transactions, `found` transfers that nobody knew.
+    `seen_at` says of transactions since when they have been in sight. `touched` are transactions,
+    `found` transfers that nobody knew.
     """
 
     connection: Connection
@@ -45,6 +46,7 @@ class _Look:
     chain: Chain
     now: int
     watched_at: int | None
+    seen_at: Mapping[str, int] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
     found: list[int] = field(default_factory=list)
     _rates: dict[tuple[str, str, int], Rate | None] = field(default_factory=dict)
@@ -59,12 +61,16 @@ class _Look:
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """A transfer to a destination of ours, with its transaction and the time of its arrival."""
+    """A transfer to a destination of ours, with its transaction and the time of its arrival.
+
+    `is_older` tells whether the transaction was in sight before the destination was ours.
+    """
 
     seen: Transaction
     transfer: Transfer
     owner: StoredDestination
     arrived_at: int
+    is_older: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +92,11 @@ class _Stray:
         return self.method.mode if self.method else Mode.LIVE
 
 
-def _look(connection: Connection, context: Context, chain: Chain, now: int) -> _Look:
+def _look(
+    connection: Connection, context: Context, chain: Chain, now: int, seen_at: Mapping[str, int]
+) -> _Look:
     (state,) = loops.list_chains(connection, [chain.name])
-    return _Look(connection, context, chain, now, state.watched_at)
+    return _Look(connection, context, chain, now, state.watched_at, seen_at)
 
 
 def start(connection: Connection, chain: Chain, blocks: Iterable[Block]) -> None:
@@ -104,10 +112,18 @@ def list_pending_txids(connection: Connection, chain: Chain) -> frozenset[str]:
 
 
 def record_block(
-    connection: Connection, context: Context, chain: Chain, block: Block, now: int
+    connection: Connection,
+    context: Context,
+    chain: Chain,
+    block: Block,
+    seen_at: Mapping[str, int],
+    now: int,
 ) -> None:
-    """Record the block after the cursor, and move the cursor on to it."""
-    look = _look(connection, context, chain, now)
+    """Record the block after the cursor, and move the cursor on to it.
+
+    `seen_at` says since when transactions have been in sight that nobody was waiting for then.
+    """
+    look = _look(connection, context, chain, now, seen_at)
     _add_block(look, block)
     _mark_due(look, block.height)
 
@@ -136,13 +152,14 @@ def record_reorg(
     chain: Chain,
     ancestor: int,
     branch: Sequence[Block],
+    seen_at: Mapping[str, int],
     now: int,
 ) -> None:
-    """Record that the blocks above `ancestor` were replaced by `branch`.
+    """Record that the blocks above `ancestor` were replaced by `branch`; `seen_at` as for a block.
 
     Both in one go: a payment that is in both branches never looks unconfirmed to anybody.
     """
-    look = _look(connection, context, chain, now)
+    look = _look(connection, context, chain, now, seen_at)
     look.touched.update(transactions.unconfirm_above(connection, chain.name, ancestor))
     loops.cut_headers(connection, chain.name, ancestor)
     for block in branch:
@@ -162,7 +179,7 @@ def record_mempool(
     now: int,
 ) -> None:
     """Record what is unconfirmed, what was replaced, and what the node no longer knows."""
-    look = _look(connection, context, chain, now)
+    look = _look(connection, context, chain, now, seen_at={})
     _observe(look, mempool.fresh, None)
     pending = transactions.list_pending(connection, chain.name)
     _find_displaced(look, pending, mempool.fresh, listed=mempool.txids)
@@ -229,7 +246,12 @@ def _observe(look: _Look, shown: Sequence[Transaction], block: Block | None) -> 
     look.touched.update(ids.values())
     received = {
         (ids[txid], transfer.index): _Received(
-            seen, transfer, owners[transfer.destination], arrivals[txid]
+            seen,
+            transfer,
+            owners[transfer.destination],
+            arrivals[txid],
+            # Else the transfer would have been recorded when its transaction was.
+            is_older=txid in known or txid in look.seen_at,
         )
         for txid, seen in paying.items()
         for transfer in seen.transfers
@@ -247,6 +269,8 @@ def _arrival(look: _Look, seen: Transaction, block: Block | None) -> int:
     """Return when a transaction came: now, unless it was mined while nobody looked."""
     if seen.first_seen_at is not None:
         return seen.first_seen_at
+    if seen.txid in look.seen_at:
+        return look.seen_at[seen.txid]
     if block is None:
         return look.now
     return min(look.now, max(block.mined_at, look.watched_at or 0))
@@ -273,7 +297,14 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
             merchants_of.get(outpoint) == owner.merchant_id for outpoint in each.seen.spends
         )
         candidates = [one.candidate for one in asked]
-        found = matching.match(transfer, owner.kind, candidates, each.arrived_at, is_own=is_own)
+        found = matching.match(
+            transfer,
+            owner.kind,
+            candidates,
+            each.arrived_at,
+            is_own=is_own,
+            is_older=each.is_older,
+        )
         method = look.context.methods.get(transfer.method)
         if isinstance(found, matching.Unmatched):
             strays.append(_Stray(transfer_id, each, method, found.reason, asked))

@@ -3,8 +3,8 @@
 The cursor is the last header read. The next block is asked for by hash and must name the cursor as
 its parent; where the node's chain no longer holds the cursor, the way back to the common ancestor
 and the new branch are recorded in one commit. A node that errs, lags or knows nothing new means:
-wait. A crash anywhere is safe, since nothing is kept outside of the database but a list of
-transactions that need not be decoded twice.
+wait. A crash anywhere is safe, since nothing is kept outside of the database but since when
+transactions have been in sight that nobody waits for.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,8 +77,9 @@ class Watch:
     _noted_at: int = 0
     # Whether the last assessment of what was due did not come to its end.
     _broke_off: bool = False
-    # What has been decoded and is still unconfirmed: only to spare work, lost without harm.
-    _decoded: set[str] = field(default_factory=set)
+    # Since when what is unconfirmed has been in sight: it need not be decoded again, and is older
+    # than an address that it turns out to pay later. A restart loses that, and no payment.
+    _seen_at: dict[str, int] = field(default_factory=dict)
 
     async def look(self, now: int) -> bool:
         """Take one look at the chain; return whether there was more than one look could take.
@@ -222,7 +223,9 @@ class Watch:
     async def _record_block(self, block: Block, now: int) -> None:
         """Record what a block holds and move the cursor on to it, in one commit."""
         await self._write(
-            lambda c: observations.record_block(c, self.context, self.chain, block, now)
+            lambda c: observations.record_block(
+                c, self.context, self.chain, block, self._seen_at, now
+            )
         )
 
     async def _read_again(self, now: int) -> bool:
@@ -304,7 +307,7 @@ class Watch:
         _log.warning("reorg", chain=self.chain.name, ancestor=ancestor.height, height=cursor.height)
         await self._write(
             lambda c: observations.record_reorg(
-                c, self.context, self.chain, ancestor.height, branch, now
+                c, self.context, self.chain, ancestor.height, branch, self._seen_at, now
             )
         )
         return True
@@ -361,7 +364,7 @@ class Watch:
         """Record what is unconfirmed; at the tip, that makes everything seen up to now."""
         trouble = self._stale(head, now)
         pending = await self._pending()
-        mempool = await self.chain.mempool(self._decoded, pending)
+        mempool = await self.chain.mempool(self._seen_at, pending)
         is_idle = not mempool.fresh and pending <= mempool.txids
         if not is_idle or now - self._written_at >= _IDLE_WRITE_MS:
             # Asked after the mempool: a block that came meanwhile may hold what has just left it.
@@ -381,8 +384,10 @@ class Watch:
             )
             self._written_at = now
             await self.drain(now)
-        fresh = {transaction.txid for transaction in mempool.fresh}
-        self._decoded = (self._decoded | fresh) & mempool.txids
+        fresh = {transaction.txid: now for transaction in mempool.fresh}
+        self._seen_at = {
+            txid: at for txid, at in (fresh | self._seen_at).items() if txid in mempool.txids
+        }
         return not mempool.is_complete, trouble
 
     def _stale(self, head: Head, now: int) -> str | None:
