@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from counterfoil.core.invoice import Status
 from counterfoil.db.engine import Database
 from counterfoil.db.schema import chain_transaction
+from counterfoil.services.watching import Watch
 from tests.conftest import FakeClock
 from tests.services.shop import Shop, open_shop
 
@@ -61,6 +62,8 @@ async def test_another_output_of_a_transaction_that_is_known(shop: Shop) -> None
     outputs = ((asked.address, asked.amount_atomic), (next_address(shop, 1), 25_000_000))
     shop.chain.broadcast(*outputs)
     await shop.look()
+    # A new process knows by its database alone what was in sight.
+    shop.watch = Watch(shop.context, shop.chain, shop.watch.holder)
     second = await shop.invoice()
     assert (await shop.quote(second)).address == next_address(shop, 1)
     shop.chain.mine(2)
