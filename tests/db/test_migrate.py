@@ -18,6 +18,8 @@ from counterfoil.db.schema import merchant, metadata
 from counterfoil.db.sqlite import Sqlite
 from tests.db.rows import add_merchant
 
+VERSIONS = Path(migrate.__file__).with_name("migrations") / "versions"
+
 
 def differences(connection: sa.Connection) -> list[Any]:
     """Return what the tables of a database and those of schema.py do not have in common."""
@@ -191,13 +193,14 @@ async def test_sqlite_makes_no_copy_where_nothing_changes(
     assert sorted(path.name for path in files(tmp_path)) == ["counterfoil.db", "empty.db"]
 
 
+def upgrade(revision: str) -> Callable[[sa.Connection], None]:
+    """Return what brings a schema to a revision."""
+    config = migrate._config  # noqa: SLF001  # there is no other way to stop half-way
+    return lambda connection: command.upgrade(config(connection), revision)
+
+
 async def test_a_table_that_sqlite_makes_anew_goes_on_counting(empty_sqlite: Sqlite) -> None:
     """A restore has moved its count on far beyond its rows: none of those ids comes again."""
-
-    def upgrade(revision: str) -> Callable[[sa.Connection], None]:
-        config = migrate._config  # noqa: SLF001  # there is no other way to stop half-way
-        return lambda connection: command.upgrade(config(connection), revision)
-
     await empty_sqlite.write(upgrade("0006"))
     moved = sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES ('payment', 1000)")
     await empty_sqlite.write(lambda connection: connection.execute(moved))
@@ -205,3 +208,46 @@ async def test_a_table_that_sqlite_makes_anew_goes_on_counting(empty_sqlite: Sql
     count = sa.text("SELECT seq FROM sqlite_sequence WHERE name = 'payment'")
     found = await empty_sqlite.read(lambda connection: connection.execute(count).scalars().all())
     assert found == [1_000]
+
+
+def one_row(table: sa.Table) -> dict[str, Any]:
+    """Return a row with something in each column, which fits to the one row of any other table."""
+    something = {sa.Text: "1", sa.Boolean: True, sa.LargeBinary: b"1"}
+    return {
+        column.name: next(
+            (value for kind, value in something.items() if isinstance(column.type, kind)), 1
+        )
+        for column in table.columns
+    }
+
+
+def rows(connection: sa.Connection) -> dict[str, dict[str, Any]]:
+    """Return the only row of each table that has one."""
+    known = sa.MetaData()
+    known.reflect(connection)
+    found = {
+        name: connection.execute(sa.select(table)).mappings().one_or_none()
+        for name, table in known.tables.items()
+        if name != "alembic_version"
+    }
+    return {name: dict(row) for name, row in found.items() if row is not None}
+
+
+def fill(connection: sa.Connection) -> None:
+    known = sa.MetaData()
+    known.reflect(connection)
+    for table in known.sorted_tables:
+        if table.name != "alembic_version":
+            connection.execute(sa.insert(table).values(one_row(table)))
+
+
+@pytest.mark.parametrize("revision", [each.stem[:4] for each in sorted(VERSIONS.glob("0*.py"))])
+async def test_what_is_stored_comes_through_the_migrations(empty: Database, revision: str) -> None:
+    await empty.write(upgrade(revision))
+    await empty.write(fill)
+    before = await empty.read(rows)
+    await empty.write(upgrade("head"))
+    after = await empty.read(rows)
+    assert len(before) > 15
+    for name, row in before.items():
+        assert after[name].items() >= row.items()
