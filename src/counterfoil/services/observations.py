@@ -180,9 +180,10 @@ def record_mempool(
 ) -> None:
     """Record what is unconfirmed, what was replaced, and what the node no longer knows."""
     look = _look(connection, context, chain, now, seen_at={})
-    _observe(look, mempool.fresh, None)
     pending = transactions.list_pending(connection, chain.name)
+    # First, since what has been replaced is at stake no more when its rival is credited.
     _find_displaced(look, pending, mempool.fresh, listed=mempool.txids)
+    _observe(look, mempool.fresh, None)
     back = []
     for known in pending:
         if known.txid in mempool.txids:
@@ -213,10 +214,10 @@ def _add_block(look: _Look, block: Block) -> None:
 
 def _read_block(look: _Look, block: Block) -> None:
     pending = transactions.list_pending(look.connection, look.chain.name)
-    _observe(look, block.transactions, block)
     mined = {seen.txid for seen in block.transactions}
     waiting = [known for known in pending if known.txid not in mined]
     _find_displaced(look, waiting, block.transactions, listed=frozenset())
+    _observe(look, block.transactions, block)
 
 
 def _observe(look: _Look, shown: Sequence[Transaction], block: Block | None) -> None:
