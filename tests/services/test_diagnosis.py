@@ -9,10 +9,10 @@ from counterfoil.core.matching import Kind
 from counterfoil.core.ports import Destination, Mode
 from counterfoil.db import merchants, quotes
 from counterfoil.db.invoices import Invoice
-from counterfoil.services import diagnosis
+from counterfoil.services import chains, diagnosis
 from counterfoil.services.context import Methods
 from counterfoil.services.explanation import Answer, Case, Due, Owner, Progress, findings
-from tests.services.shop import Shop
+from tests.services.shop import MINUTE, Shop
 from tests.sim.chain import COIN, WorldChain
 
 
@@ -119,8 +119,13 @@ async def test_a_chain_that_is_switched_off_is_said(shop: Shop) -> None:
     case = await diagnosis.examine(bare, invoice, None, shop.clock.now())
     (network,) = case.networks
     assert (network.name, network.network, network.is_seen) == ("world", None, False)
+    assert not network.is_retired
     assert case.coins == ()
     assert case.asked[0].amount == str(quote.amount_atomic)
+    shop.clock.advance(2 * MINUTE)
+    await chains.retire(bare, shop.chain.name, shop.clock.now())
+    case = await diagnosis.examine(bare, invoice, None, shop.clock.now())
+    assert case.networks == (replace(network, is_retired=True),)
 
 
 async def test_a_transaction_that_is_credited_here(shop: Shop) -> None:

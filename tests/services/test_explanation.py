@@ -45,6 +45,7 @@ SEEN = Seen(
     is_settled=True,
 )
 NETWORK = Network("litecoin", "bip122:12a7", 50, 50, AT, None, is_seen=True)
+OFF = Network("litecoin", None, None, None, None, None, is_seen=False)
 DUE = Due("LTC", "0.25", "ltc1shop", AT, is_open=True)
 OPEN = Case(
     invoice_id=12,
@@ -177,8 +178,12 @@ FINDINGS: dict[str, tuple[Case, str]] = {
         "The node of litecoin (bip122:12a7) is not being watched; nothing of it was seen yet.",
     ),
     "a chain that is switched off": (
-        case(networks=(Network("litecoin", None, None, None, None, None, is_seen=False),)),
-        "litecoin is switched off on this server: what is paid there is not seen.",
+        case(networks=(OFF,)),
+        "litecoin is switched off: what is paid there is not seen.",
+    ),
+    "a chain that is retired": (
+        case(networks=(replace(OFF, is_retired=True),)),
+        "litecoin is switched off for good: what is paid there is not seen.",
     ),
     "a node that is away": (
         looked_up(answer=Answer.AWAY, trouble="It is down."),
@@ -277,10 +282,17 @@ ADVICE: dict[str, tuple[Case, str]] = {
         ),
     ),
     "a chain that is switched off": (
-        case(networks=(Network("litecoin", None, None, None, None, None, is_seen=False),)),
+        case(networks=(OFF,)),
         (
             "Switch litecoin on again: then what was paid there meanwhile is read. If it is off "
             "for good, `counterfoil chain retire litecoin` ends the wait for it."
+        ),
+    ),
+    "a chain that is retired": (
+        case(networks=(replace(OFF, is_retired=True),)),
+        (
+            "Look in the wallet for what was paid on litecoin: it is retired. If this invoice was "
+            "paid there, settle it: `counterfoil invoice mark 12`."
         ),
     ),
     "an unknown transaction": (

@@ -198,7 +198,8 @@ def _may_mean(quote: Quote, found: Found) -> bool:
 def _network(context: Context, name: str, state: loops.ChainState | None, now: int) -> Network:
     chain = context.methods.chains.get(name)
     if chain is None or state is None:
-        return Network(name, None, None, None, None, None, is_seen=False)
+        is_retired = state is not None and state.retired_at is not None
+        return Network(name, None, None, None, None, None, is_seen=False, is_retired=is_retired)
     return Network(
         name=name,
         network=chain.network,

@@ -90,7 +90,7 @@ class Stray:
 class Network:
     """A chain on which the invoice asked for money; `trouble` is what its node suffers from.
 
-    `network` is None where the chain has been switched off since.
+    `network` is None where the chain has been switched off since, `is_retired` says for good.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Network:
     watched_at: int | None
     trouble: str | None
     is_seen: bool
+    is_retired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ def findings(case: Case) -> list[str]:
 def advice(case: Case) -> list[str]:
     """Return what to do, the most pressing first; there is always something to say."""
     return [
-        *(_mend(network) for network in case.networks if not network.is_seen),
+        *(_mend(each, case.invoice_id) for each in case.networks if not each.is_seen),
         *(sentence for lookup in case.lookups for sentence in _act_on(lookup)),
         *_decide(case),
         _go_on(case),
@@ -270,7 +271,8 @@ def _missing(case: Case) -> Iterator[str]:
 
 def _network(network: Network) -> str:
     if network.network is None:
-        return f"{network.name} is switched off on this server: what is paid there is not seen."
+        for_good = " for good" if network.is_retired else ""
+        return f"{network.name} is switched off{for_good}: what is paid there is not seen."
     place = f"The node of {network.name} ({network.network})"
     seen = "nothing of it was seen yet"
     if network.watched_at is not None:
@@ -333,7 +335,12 @@ def _count(confirmations: int) -> str:
 # --- what to do --------------------------------------------------------------------------------
 
 
-def _mend(network: Network) -> str:
+def _mend(network: Network, invoice_id: int) -> str:
+    if network.is_retired:
+        return (
+            f"Look in the wallet for what was paid on {network.name}: it is retired. If this "
+            f"invoice was paid there, settle it: `counterfoil invoice mark {invoice_id}`."
+        )
     if network.network is None:
         return (
             f"Switch {network.name} on again: then what was paid there meanwhile is read. If it is "
