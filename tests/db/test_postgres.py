@@ -22,7 +22,7 @@ from counterfoil.db.schema import invoice, lease
 from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
 from tests.postgres_server import PostgresServer
 
-WAIT_S = 5.0
+WAIT_S = 10.0
 END_OTHERS = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
     "WHERE datname = '{name}' AND pid <> pg_backend_pid()"
@@ -336,7 +336,7 @@ def begin_statement(connection: sa.Connection) -> None:
 
 @pytest.fixture
 def short_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres_module, "_STANDSTILL_MS", 200)
+    monkeypatch.setattr(postgres_module, "_STANDSTILL_MS", 1_000)
 
 
 @pytest.mark.usefixtures("short_standstill")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from counterfoil.core.invoice import Status
 from counterfoil.db.engine import Database
-from counterfoil.db.schema import chain_transaction
+from counterfoil.db.schema import chain_transaction, payment, transfer
 from counterfoil.services.watching import Watch
 from tests.conftest import FakeClock
 from tests.services.shop import Shop, open_shop
@@ -26,7 +26,7 @@ def next_address(shop: Shop, index: int) -> str:
 
 
 async def test_what_waited_for_a_block_meanwhile_pays_nobody(shop: Shop) -> None:
-    payment = shop.chain.pay(next_address(shop, 0), 25_000_000)
+    older = shop.chain.pay(next_address(shop, 0), 25_000_000)
     await shop.look()
     seen_at = shop.clock.now()
     await shop.look(10)
@@ -39,7 +39,7 @@ async def test_what_waited_for_a_block_meanwhile_pays_nobody(shop: Shop) -> None
     assert await shop.inbox() == ["before_quote"]
     came = sa.select(chain_transaction.c.txid, chain_transaction.c.first_seen_at)
     rows = await shop.store.read(lambda c: c.execute(came).all())
-    assert rows == [(payment.txid, seen_at)]
+    assert rows == [(older.txid, seen_at)]
 
 
 async def test_a_block_of_a_new_branch_changes_nothing_about_that(shop: Shop) -> None:
@@ -73,16 +73,32 @@ async def test_another_output_of_a_transaction_that_is_known(shop: Shop) -> None
     assert await shop.inbox() == ["before_quote"]
 
 
-async def test_what_left_the_mempool_and_is_paid_anew_counts(shop: Shop) -> None:
+async def test_what_left_the_mempool_and_came_back_counts(shop: Shop) -> None:
     """Only what has been in sight without a break is certainly older."""
-    payment = shop.chain.pay(next_address(shop, 0), 25_000_000)
+    older = shop.chain.pay(next_address(shop, 0), 25_000_000)
     await shop.look()
-    shop.chain.drop(payment)
+    shop.chain.drop(older)
     await shop.look()
     invoice = await shop.invoice()
-    asked = await shop.quote(invoice)
-    shop.chain.pay(asked.address, asked.amount_atomic)
+    shop.chain.receive(older)
     shop.chain.mine(2)
     await shop.look()
     assert await shop.status(invoice) is Status.PAID
     assert await shop.inbox() == []
+
+
+async def test_what_a_failover_has_made_the_database_forget_is_not_older(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    asked = await shop.quote(invoice)
+    await shop.look()
+    shop.chain.pay(asked.address, asked.amount_atomic)
+    await shop.look()
+
+    def forget(connection: sa.Connection) -> None:
+        for table in (payment, transfer, chain_transaction):
+            connection.execute(sa.delete(table))
+
+    await shop.store.write(forget)
+    shop.chain.mine(2)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID

@@ -38,11 +38,14 @@ _RECONNECT_AFTER_S = 1.0
 # lease, so that whoever takes over from it can.
 _STANDSTILL_MS = 10_000
 # The server ends those that stand still between two statements by itself. Between the parts of one,
-# which the driver sends apart when it is new, it takes them for busy: the others see to these.
+# which the driver sends apart when it is new, it takes them for busy: each process looks for these
+# every so often.
+_STANDSTILL_LOOK_S = 2.0
 _END_STANDSTILLS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-        AND state = 'active' AND wait_event = 'ClientRead' AND backend_xid IS NOT NULL
+    WHERE datname = current_database() AND usename = current_user
+        AND application_name = current_setting('application_name')
+        AND state = 'active' AND wait_event = 'ClientRead'
         AND state_change < clock_timestamp() - $1 * interval '1 millisecond'
 """
 
@@ -73,7 +76,10 @@ class Postgres:
         self._closing = asyncio.Event()
 
     async def _connect(self) -> asyncpg.Connection:
-        settings = {"idle_in_transaction_session_timeout": str(_STANDSTILL_MS)}
+        settings = {
+            "application_name": "counterfoil",
+            "idle_in_transaction_session_timeout": str(_STANDSTILL_MS),
+        }
         return await asyncpg.connect(self._dsn, server_settings=settings)
 
     async def start(self) -> None:
@@ -200,18 +206,18 @@ class Postgres:
     async def _serve(self, listener: asyncpg.Connection) -> None:
         """Send hints as they come, and now and then end what stands still, until it is closed."""
         loop = asyncio.get_running_loop()
-        rescued_at = loop.time()
+        look_at = loop.time()
         while not (listener.is_closed() or self._closing.is_set()):
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(rescued_at + _STANDSTILL_MS / 1000):
+                async with asyncio.timeout_at(look_at):
                     await self._notified.wait()
             self._notified.clear()
             topics, self._to_notify = self._to_notify, set()
             for topic in topics:
                 await listener.execute("SELECT pg_notify($1, $2)", _NOTIFY_CHANNEL, topic)
-            if loop.time() >= rescued_at + _STANDSTILL_MS / 1000:
+            if loop.time() >= look_at:
                 await listener.execute(_END_STANDSTILLS, _STANDSTILL_MS)
-                rescued_at = loop.time()
+                look_at = loop.time() + _STANDSTILL_LOOK_S
 
     def _on_notify(
         self, connection: asyncpg.Connection, sender_pid: int, _channel: str, topic: str

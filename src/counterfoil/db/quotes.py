@@ -26,6 +26,7 @@ class StoredDestination:
     address: str
     kind: Kind
     wallet_id: int | None
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def _destination(row: sa.RowMapping) -> StoredDestination:
         row["address"],
         Kind(row["kind"]),
         row["wallet_id"],
+        row["created_at"],
     )
 
 

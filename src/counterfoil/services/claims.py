@@ -99,5 +99,5 @@ async def _read_what_was_passed(context: Context, lookups: Sequence[Lookup], now
             await context.store.write(
                 lambda c, chain=lookup.chain, h=height: rescans.insert(c, chain, h, h, now)  # type: ignore[misc]  # mypy cannot infer such a lambda
             )
-    # An unconfirmed one is seen at the next look, which may as well be now.
+    # What has just been sent is seen at the next look, which may as well be now.
     context.store.wake("chains")

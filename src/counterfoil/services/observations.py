@@ -37,8 +37,8 @@ _WRONG_AMOUNT = matching.Reason.NO_EXACT_AMOUNT
 class _Look:
     """One look at a chain: what it is recorded into and what it has touched so far.
 
-    `seen_at` says of transactions since when they have been in sight. `touched` are transactions,
-    `found` transfers that nobody knew.
+    `seen_at` says since when unconfirmed transactions have been in sight. `touched` are
+    transactions, `found` transfers that nobody knew.
     """
 
     connection: Connection
@@ -57,6 +57,14 @@ class _Look:
         if key not in self._rates:
             self._rates[key] = rates.rate_of(self.connection, method, currency, arrived_at)
         return self._rates[key]
+
+    def was_in_sight(self, txid: str, owner: StoredDestination) -> bool:
+        """Tell whether a transaction was in sight before a destination was ours.
+
+        The times decide, too: after a failover the database may have forgotten what we recorded.
+        """
+        seen_at = self.seen_at.get(txid)
+        return seen_at is not None and seen_at <= owner.created_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +129,7 @@ def record_block(
 ) -> None:
     """Record the block after the cursor, and move the cursor on to it.
 
-    `seen_at` says since when transactions have been in sight that nobody was waiting for then.
+    `seen_at` says since when unconfirmed transactions have been in sight.
     """
     look = _look(connection, context, chain, now, seen_at)
     _add_block(look, block)
@@ -251,8 +259,8 @@ def _observe(look: _Look, shown: Sequence[Transaction], block: Block | None) -> 
             transfer,
             owners[transfer.destination],
             arrivals[txid],
-            # Else the transfer would have been recorded when its transaction was.
-            is_older=txid in known or txid in look.seen_at,
+            # Of a transaction that is known all is recorded that was ours at that time.
+            is_older=txid in known or look.was_in_sight(txid, owners[transfer.destination]),
         )
         for txid, seen in paying.items()
         for transfer in seen.transfers

@@ -3,8 +3,8 @@
 The cursor is the last header read. The next block is asked for by hash and must name the cursor as
 its parent; where the node's chain no longer holds the cursor, the way back to the common ancestor
 and the new branch are recorded in one commit. A node that errs, lags or knows nothing new means:
-wait. A crash anywhere is safe, since nothing is kept outside of the database but since when
-transactions have been in sight that nobody waits for.
+wait. A crash anywhere is safe: nothing is kept outside of the database but since when transactions
+have been in sight.
 """
 
 from collections.abc import Callable, Sequence
@@ -384,10 +384,11 @@ class Watch:
             )
             self._written_at = now
             await self.drain(now)
-        fresh = {transaction.txid: now for transaction in mempool.fresh}
-        self._seen_at = {
-            txid: at for txid, at in (fresh | self._seen_at).items() if txid in mempool.txids
-        }
+        if mempool.fresh or not self._seen_at.keys() <= mempool.txids:
+            fresh = {transaction.txid: now for transaction in mempool.fresh}
+            self._seen_at = {
+                txid: at for txid, at in (fresh | self._seen_at).items() if txid in mempool.txids
+            }
         return not mempool.is_complete, trouble
 
     def _stale(self, head: Head, now: int) -> str | None:
