@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from counterfoil.core.invoice import Status
 from counterfoil.db.engine import Database
 from counterfoil.db.schema import chain_transaction, payment, transfer
+from counterfoil.services.claims import claim
 from counterfoil.services.watching import Watch
 from tests.conftest import FakeClock
 from tests.services.shop import Shop, open_shop
@@ -102,3 +103,18 @@ async def test_what_a_failover_has_made_the_database_forget_is_not_older(shop: S
     shop.chain.mine(2)
     await shop.look()
     assert await shop.status(invoice) is Status.PAID
+
+
+@pytest.mark.parametrize(("minutes", "inbox"), [(1, []), (3, ["before_quote"])])
+async def test_a_payer_names_what_was_mined_before(
+    shop: Shop, minutes: int, inbox: list[str]
+) -> None:
+    """Blocks' times and ours may differ by two minutes."""
+    older = shop.chain.pay(next_address(shop, 0), 25_000_000)
+    shop.chain.mine(2)
+    await shop.look(60 * minutes)
+    invoice = await shop.invoice()
+    await claim(shop.context, invoice.share_token, older.txid, shop.clock.now())
+    await shop.look()
+    assert await shop.inbox() == inbox
+    assert await shop.status(invoice) is (Status.UNPAID if inbox else Status.PAID)

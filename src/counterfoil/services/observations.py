@@ -30,6 +30,8 @@ _NODE_UP_LEAST_S = 3_600
 _UNKNOWN_MS = 30 * 60_000
 # A longer time than this between two looks counts as not watched.
 _WATCH_GAP_MAX_MS = 30_000
+# Blocks' times are whole seconds, and miners' clocks differ from ours.
+_BLOCK_SKEW_MS = 2 * 60_000
 _WRONG_AMOUNT = matching.Reason.NO_EXACT_AMOUNT
 
 
@@ -37,8 +39,8 @@ _WRONG_AMOUNT = matching.Reason.NO_EXACT_AMOUNT
 class _Look:
     """One look at a chain: what it is recorded into and what it has touched so far.
 
-    `seen_at` says since when unconfirmed transactions have been in sight. `touched` are
-    transactions, `found` transfers that nobody knew.
+    `seen_at` says since when unconfirmed transactions have been in sight, `is_again` that the
+    cursor had passed the block. `touched` are transactions, `found` transfers that nobody knew.
     """
 
     connection: Connection
@@ -46,7 +48,8 @@ class _Look:
     chain: Chain
     now: int
     watched_at: int | None
-    seen_at: Mapping[str, int] = field(default_factory=dict)
+    seen_at: Mapping[str, int]
+    is_again: bool = False
     touched: set[int] = field(default_factory=set)
     found: list[int] = field(default_factory=list)
     _rates: dict[tuple[str, str, int], Rate | None] = field(default_factory=dict)
@@ -58,12 +61,14 @@ class _Look:
             self._rates[key] = rates.rate_of(self.connection, method, currency, arrived_at)
         return self._rates[key]
 
-    def was_in_sight(self, txid: str, owner: StoredDestination) -> bool:
-        """Tell whether a transaction was in sight before a destination was ours.
+    def was_there(self, txid: str, block: Block | None, owner: StoredDestination) -> bool:
+        """Tell whether a transaction was there before a destination was ours.
 
         The times decide, too: after a failover the database may have forgotten what we recorded.
         """
         seen_at = self.seen_at.get(txid)
+        if block is not None and self.is_again:
+            seen_at = block.mined_at + _BLOCK_SKEW_MS
         return seen_at is not None and seen_at <= owner.created_at
 
 
@@ -141,13 +146,14 @@ def record_again(
 ) -> list[int]:
     """Record once more a block that the cursor has passed; return the transfers that were missed.
 
-    Whoever should have seen those was blind, so they came when they were mined. What is known is
-    left as it is: a transfer is matched once. A header that is missing is kept, since the way back
+    Whoever should have seen those was blind, so they came when they were mined; what was mined
+    before its destination was ours is older than its price. What is known is left as it is: a
+    transfer is matched once. A header that is missing is kept, since the way back
     after a reorg may lead over it.
     """
     cursor = loops.get_cursor(connection, chain.name)
     assert cursor is not None, "only what the cursor has passed is read again"  # noqa: S101  # a promise of our own
-    look = _Look(connection, context, chain, now, watched_at=None)
+    look = _Look(connection, context, chain, now, watched_at=None, seen_at={}, is_again=True)
     _read_block(look, block)
     loops.fill_header(connection, chain.name, block, cursor.height)
     _mark_due(look, cursor.height)
@@ -260,7 +266,7 @@ def _observe(look: _Look, shown: Sequence[Transaction], block: Block | None) -> 
             owners[transfer.destination],
             arrivals[txid],
             # Of a transaction that is known all is recorded that was ours at that time.
-            is_older=txid in known or look.was_in_sight(txid, owners[transfer.destination]),
+            is_older=txid in known or look.was_there(txid, block, owners[transfer.destination]),
         )
         for txid, seen in paying.items()
         for transfer in seen.transfers
