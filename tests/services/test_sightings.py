@@ -1,5 +1,7 @@
 """What a look at a chain writes down: what came when, where it is, and what is told of it."""
 
+import time
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +32,11 @@ async def headers(shop: Shop) -> list[str]:
     """Return the hashes of the headers that are kept, the lowest first."""
     statement = sa.select(header.c.hash).order_by(header.c.height)
     return await shop.store.read(lambda c: list(c.execute(statement).scalars()))
+
+
+def trouble_of(logs: Sequence[MutableMapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return of which chains trouble was told, and which."""
+    return [(line["chain"], line["trouble"]) for line in logs if line["event"] == "chain_trouble"]
 
 
 # --- what came, and when ----------------------------------------------------------------------
@@ -214,5 +221,39 @@ async def test_a_node_that_does_not_know_its_tip_is_in_trouble(
 ) -> None:
     with capture_logs() as logs:
         await open_shop(database, clock, chain=Forgetful())
-    (line,) = [line for line in logs if line["event"] == "chain_trouble"]
-    assert line["trouble"] == "The node does not know its own tip."
+    assert trouble_of(logs) == [("world", "The node does not know its own tip.")]
+
+
+async def test_a_node_that_has_not_caught_up_is_in_trouble(shop: Shop) -> None:
+    shop.chain.is_synced = False
+    with capture_logs() as logs:
+        await shop.look()
+    assert trouble_of(logs) == [("world", "The node is still syncing.")]
+
+
+@pytest.mark.parametrize(("age_s", "trouble"), [(600, []), (601, ["10 minutes"])])
+async def test_a_chain_on_which_no_block_comes_is_in_trouble(
+    database: Database, clock: FakeClock, age_s: int, trouble: list[str]
+) -> None:
+    """As soon as more than ten blocks should have come."""
+    shop = await open_shop(database, clock, chain=WorldChain(block_interval_s=60))
+    shop.chain.mine()
+    await shop.look()
+    with capture_logs() as logs:
+        await shop.look(age_s - 1)
+    told = [text for _, text in trouble_of(logs)]
+    assert told == [
+        f"The newest block is {age} old: the node or the chain stands still." for age in trouble
+    ]
+
+
+@pytest.mark.parametrize("topic", ["outbox", "pages"])
+async def test_who_waits_for_news_is_woken_by_an_assessment(shop: Shop, topic: str) -> None:
+    quote = await shop.quote(await shop.invoice())
+    await shop.look()
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    bell = shop.store.listen(topic)
+    await shop.look()
+    began = time.monotonic()
+    await bell.wait(30)
+    assert time.monotonic() - began < 15
