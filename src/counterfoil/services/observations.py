@@ -196,7 +196,7 @@ def record_mempool(
     look = _look(connection, context, chain, now, seen_at={})
     pending = transactions.list_pending(connection, chain.name)
     # First, since what has been replaced is at stake no more when its rival is credited.
-    _find_displaced(look, pending, mempool.fresh, listed=mempool.txids)
+    _find_displaced(look, pending, mempool.fresh, kept=mempool.txids)
     _observe(look, mempool.fresh, None)
     back = []
     for known in pending:
@@ -228,9 +228,8 @@ def _add_block(look: _Look, block: Block) -> None:
 
 def _read_block(look: _Look, block: Block) -> None:
     pending = transactions.list_pending(look.connection, look.chain.name)
-    mined = {seen.txid for seen in block.transactions}
-    waiting = [known for known in pending if known.txid not in mined]
-    _find_displaced(look, waiting, block.transactions, listed=frozenset())
+    mined = frozenset(seen.txid for seen in block.transactions)
+    _find_displaced(look, pending, block.transactions, kept=mined)
     _observe(look, block.transactions, block)
 
 
@@ -421,15 +420,15 @@ def _find_displaced(
     look: _Look,
     pending: Iterable[transactions.StoredTransaction],
     seen: Iterable[Transaction],
-    listed: frozenset[str],
+    kept: frozenset[str],
 ) -> None:
     """Note which of our unconfirmed transactions have lost an input to another transaction.
 
-    `listed` are the transactions that the node still lists as unconfirmed: they have lost nothing.
+    `kept` are those that the node still lists, or has mined: they have lost nothing.
     """
     spenders: defaultdict[str, list[transactions.StoredTransaction]] = defaultdict(list)
     for known in pending:
-        if known.gone_at is None and known.txid not in listed:
+        if known.gone_at is None and known.txid not in kept:
             for outpoint in known.spends:
                 spenders[outpoint].append(known)
     if not spenders:
