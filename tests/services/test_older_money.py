@@ -1,7 +1,7 @@
 """Money that was in sight before its address was shown to anybody.
 
-The merchant gave the address away in another wallet of the same keys: what comes of that pays
-nobody's invoice, however soon afterwards the address is shown.
+The merchant gave the address away in another wallet of the same keys: what is known to have come of
+that pays nobody's invoice, however soon afterwards the address is shown. What is not known counts.
 """
 
 import pytest
