@@ -244,6 +244,11 @@ def test_format_coin(amount_atomic: int, decimals: int, text: str) -> None:
     assert money.format_coin(amount_atomic, decimals) == text
 
 
+def test_an_amount_that_nobody_knows_has_a_name() -> None:
+    assert money.name_coins("0.5", "LTC") == "0.5 LTC"
+    assert money.name_coins(None, "LTC") == "an amount of LTC"
+
+
 # --- prices from outside ----------------------------------------------------------------------
 
 

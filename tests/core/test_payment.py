@@ -2,12 +2,13 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counterfoil.core.payment import GRACE_MS, Credit, Payment, counted, credit
+from counterfoil.core.payment import GRACE_MS, Credit, Payment, Progress, counted, credit, progress
 from tests.core.lives import LOCK_UNTIL, payment
 from tests.core.model import counts
 
@@ -87,6 +88,27 @@ def test_deep_is_in_a_block_and_under_enough_of_them() -> None:
 
 
 # --- conflicts --------------------------------------------------------------------------------
+
+
+SETTLED = Credit(Fraction(100), is_late=False, is_settled=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "worth", "expected"),
+    [
+        ({"is_mined": False, "depth": 0}, SETTLED, Progress.SEEN),
+        ({"is_mined": True, "depth": 1}, SETTLED, Progress.CONFIRMING),
+        ({"is_mined": True, "depth": 2}, SETTLED, Progress.FINAL),
+        ({"is_mined": True, "depth": 2}, replace(SETTLED, is_settled=False), Progress.CONFIRMING),
+        ({"is_mined": False, "depth": 0}, None, Progress.DISPLACED),
+        ({"is_mined": True, "depth": 2, "gone_at": 9}, SETTLED, Progress.GONE),
+        ({"is_mined": False, "depth": 0, "gone_at": 9}, None, Progress.GONE),
+    ],
+)
+def test_how_far_a_payment_has_come(
+    facts: dict[str, Any], worth: Credit | None, expected: Progress
+) -> None:
+    assert progress(replace(payment(), depth_needed=2, **facts), worth) is expected
 
 
 def ids(payments: tuple[Payment, ...]) -> list[int]:

@@ -413,6 +413,35 @@ async def test_hints_come_back_after_the_server_has_hung_up(
     await until_it_hears(bell, postgres)
 
 
+async def test_hints_are_heard_where_our_role_may_end_no_sessions(
+    postgres: Postgres, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_module, "_STANDSTILL_LOOK_S", 0.05)
+    role = f"humble_{name_of(postgres_url)}"
+
+    def make_role(connection: sa.Connection) -> None:
+        for statement in (
+            "REVOKE EXECUTE ON FUNCTION pg_terminate_backend FROM PUBLIC",
+            f"CREATE ROLE {role} LOGIN PASSWORD 'humble'",
+            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        ):
+            connection.exec_driver_sql(statement)
+
+    await postgres.write(make_role)
+    url = sa.make_url(postgres_url).set(username=role, password="humble")
+    humble = Postgres(url.render_as_string(hide_password=False))
+    await humble.start()
+    try:
+        bell = humble.listen("outbox")
+        await until_it_hears(bell, postgres)
+        # By now it has looked for sessions to end.
+        await asyncio.sleep(0.2)
+        postgres.wake("outbox")
+        assert await hears(bell, 1)
+    finally:
+        await humble.close()
+
+
 async def test_a_process_hears_its_own_hint_once(postgres: Postgres) -> None:
     bell = postgres.listen("outbox")
     postgres.wake("outbox")

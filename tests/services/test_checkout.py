@@ -8,14 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.errors import ConflictError, LimitedError, NotFoundError
-from counterfoil.core.payment import GRACE_MS
+from counterfoil.core.payment import GRACE_MS, Progress
 from counterfoil.core.ports import Method, Outcome
 from counterfoil.core.quote import LOCK_MS, QUOTES_PER_HOUR_MAX
 from counterfoil.db import merchants
 from counterfoil.db.schema import invoice as invoice_table
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import checkout, invoices, payments, rates, wallets
-from counterfoil.services.checkout_view import Note, Progress, State
+from counterfoil.services.checkout_view import Note, State
 from counterfoil.services.context import Methods
 from tests.services.shop import MINUTE, PRICES, SECOND, Shop
 from tests.services.till import made, pay, visit

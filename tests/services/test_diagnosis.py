@@ -6,12 +6,13 @@ import sqlalchemy as sa
 
 from counterfoil.core.invoice import Status
 from counterfoil.core.matching import Kind
+from counterfoil.core.payment import Progress
 from counterfoil.core.ports import Destination, Mode
 from counterfoil.db import merchants, quotes
 from counterfoil.db.invoices import Invoice
 from counterfoil.services import chains, diagnosis
 from counterfoil.services.context import Methods
-from counterfoil.services.explanation import Answer, Case, Due, Owner, Progress, findings
+from counterfoil.services.explanation import Answer, Case, Due, Owner, findings
 from tests.services.shop import MINUTE, Shop
 from tests.sim.chain import COIN, WorldChain
 
@@ -115,13 +116,17 @@ async def test_a_node_that_is_away_is_said(shop: Shop) -> None:
 async def test_a_chain_that_is_switched_off_is_said(shop: Shop) -> None:
     invoice = await shop.invoice()
     quote = await shop.quote(invoice)
+    shop.chain.pay(quote.address, quote.amount_atomic // 2)
+    await shop.look()
     bare = replace(shop.context, methods=Methods([]))
     case = await diagnosis.examine(bare, invoice, None, shop.clock.now())
     (network,) = case.networks
     assert (network.name, network.network, network.is_seen) == ("world", None, False)
     assert not network.is_retired
     assert case.coins == ()
-    assert case.asked[0].amount == str(quote.amount_atomic)
+    # How many decimals the coin had is known no more.
+    assert {each.amount for each in case.asked} == {None}
+    assert [each.amount for each in case.seen] == [None]
     shop.clock.advance(2 * MINUTE)
     await chains.retire(bare, shop.chain.name, shop.clock.now())
     case = await diagnosis.examine(bare, invoice, None, shop.clock.now())

@@ -8,6 +8,7 @@ import pytest
 from counterfoil.core.inbox import WHY
 from counterfoil.core.invoice import Condition, Status
 from counterfoil.core.matching import Reason
+from counterfoil.core.payment import Progress
 from counterfoil.services.explanation import (
     Answer,
     Asked,
@@ -17,7 +18,6 @@ from counterfoil.services.explanation import (
     Network,
     Output,
     Owner,
-    Progress,
     Seen,
     Stray,
     advice,
@@ -84,7 +84,7 @@ def test_the_whole_of_an_invoice_that_nobody_has_paid() -> None:
         "Invoice 12 over 25.00 USD is Unpaid.",
         (
             f"At {TIME} it asked for 0.25 LTC at ltc1shop, for 25.00 USD; that price is valid "
-            f"until {TIME}."
+            f"valid until {TIME}."
         ),
         "No payment of it was seen.",
         "25.00 USD is missing.",
@@ -113,6 +113,20 @@ FINDINGS: dict[str, tuple[Case, str]] = {
     "a price that has ended": (
         case(asked=(replace(ASKED, is_open=False),)),
         f"At {TIME} it asked for 0.25 LTC at ltc1shop, for 25.00 USD; that price ended at {TIME}.",
+    ),
+    "an amount of a coin that is switched off": (
+        case(asked=(replace(ASKED, amount=None),)),
+        (
+            f"At {TIME} it asked for an amount of LTC at ltc1shop, for 25.00 USD; that price is "
+            f"valid until {TIME}."
+        ),
+    ),
+    "a payment in a coin that is switched off": (
+        case(seen=(replace(SEEN, amount=None),)),
+        (
+            f"An amount of LTC to ltc1shop in transaction ab (first seen at {TIME}) was seen and "
+            "waits for its first block."
+        ),
     ),
     "seen": (
         case(seen=(SEEN,)),
@@ -367,6 +381,11 @@ ADVICE: dict[str, tuple[Case, str]] = {
         "Send the payer to https://pay.example/p: opening it makes a price to pay.",
     ),
 }
+
+
+def test_a_retired_chain_is_nothing_to_an_invoice_that_is_paid() -> None:
+    paid = case(status=Status.PAID, networks=(replace(OFF, is_retired=True),))
+    assert advice(paid) == ["It is paid: there is nothing to do."]
 
 
 @pytest.mark.parametrize("name", ADVICE)

@@ -1,13 +1,15 @@
 """Money that comes late: taken for what it is worth, or held until the merchant has decided."""
 
+from dataclasses import replace
+
 import pytest
 
 from counterfoil.core.invoice import Status
-from counterfoil.core.payment import LateMoney
+from counterfoil.core.payment import LateMoney, Progress
 from counterfoil.core.ports import Mode
 from counterfoil.db.invoices import Invoice
 from counterfoil.services import invoices, ledger, marks, merchants
-from counterfoil.services.checkout_view import Progress
+from counterfoil.services.context import Methods
 from tests.services.moves import actor, attach, credited_ids, deeds, detach
 from tests.services.shop import Shop
 from tests.services.till import visit
@@ -36,6 +38,16 @@ async def pay(shop: Shop, *, is_late: bool = True) -> Invoice:
 async def state(shop: Shop, invoice: Invoice) -> object:
     found, (made,) = await invoices.list_payments(shop.context, shop.principal, invoice.id)
     return invoices.describe_payment(shop.context, found, made)["state"]
+
+
+async def test_a_payment_in_a_coin_that_is_switched_off_has_no_amount(shop: Shop) -> None:
+    found = await pay(shop, is_late=False)
+    _, (made,) = await invoices.list_payments(shop.context, shop.principal, found.id)
+    shown = invoices.describe_payment(shop.context, found, made)
+    assert shown["amount"] == "0.25"
+    bare = replace(shop.context, methods=Methods([]))
+    shown = invoices.describe_payment(bare, found, made)
+    assert (shown["amount"], shown["fiat_value"]) == (None, "25.00")
 
 
 @pytest.mark.parametrize(

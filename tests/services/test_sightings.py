@@ -15,9 +15,11 @@ from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.ports import Block, Mempool
 from counterfoil.db.engine import Database
 from counterfoil.db.schema import chain_transaction, header, invoice
+from counterfoil.services import inbox
 from counterfoil.services.context import Methods
 from counterfoil.services.watching import Watch
 from tests.conftest import FakeClock
+from tests.services import moves
 from tests.services.shop import MINUTE, Shop, open_shop
 from tests.sim.chain import WorldChain
 
@@ -191,6 +193,8 @@ async def test_money_in_a_coin_that_is_switched_off_lies_in_the_inbox(shop: Shop
     assert await shop.inbox() == ["other_method"]
     (told,) = await shop.bodies()
     assert (told["payment"], told["reason"]) == (None, "other_method")
+    (kept,) = await moves.listed(shop)
+    assert inbox.describe(shop.context, kept)["amount"] is None
 
 
 async def test_the_log_says_where_watching_began_and_what_was_replaced(

@@ -215,6 +215,8 @@ class Steps:
     def _check_paid(self) -> None:
         """An invoice is Paid where, and only where, its payments are as deep as they must be.
 
+        What was saved as final is what they are worth.
+
         Between a block and the assessments that it calls for it may not be so yet.
         """
         if self._tip is None:
@@ -231,6 +233,11 @@ class Steps:
                 figure = "credited_twice" if account.status == Status.PAID.value else "lost"
                 held = f"{float(account.settled(depth_of)):.2f} of {float(account.need):.2f}"
                 self._note(figure, f"invoice {invoice_id} is {account.status} with {held}")
+            elif account.settled(depth_of) != account.final:
+                figure = "lost" if account.settled(depth_of) > account.final else "credited_twice"
+                self._note(
+                    figure, f"invoice {invoice_id} has saved {float(account.final)} as final"
+                )
 
     def hear(self, event_id: str) -> None:
         """See that what is heard for the first time comes after all before it, of its invoice."""

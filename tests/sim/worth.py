@@ -27,10 +27,14 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An invoice: how it stands, what it needs, and its payments; `seen` is what was saved."""
+    """An invoice: how it stands, what it needs, and its payments.
+
+    `seen` and `final` are the sums that the server saved.
+    """
 
     status: str
     seen: Fraction
+    final: Fraction
     is_marked: bool
     need: Fraction
     credits: list[Credit] = field(default_factory=list)
@@ -49,9 +53,10 @@ def list_accounts(rows: Callable[[str], list[Any]]) -> dict[int, Account]:
     """Return the invoices by their ids; `rows` runs a statement."""
     accounts: dict[int, Account] = {}
     deadlines: dict[int, list[int]] = {}
-    for invoice_id, status, seen, amount, tolerance, marked_at, *ends in rows(_INVOICES):
+    for invoice_id, status, seen, final, amount, tolerance, marked_at, *ends in rows(_INVOICES):
         need = Fraction(Decimal(amount) - Decimal(tolerance))
-        accounts[invoice_id] = Account(status, Fraction(seen), marked_at is not None, need)
+        sums = Fraction(seen), Fraction(final)
+        accounts[invoice_id] = Account(status, *sums, marked_at is not None, need)
         deadlines[invoice_id] = [at for at in ends if at is not None]
     for invoice_id, *row in rows(_CREDITS):
         accounts[invoice_id].credits.append(_credit(row, deadlines[invoice_id]))
@@ -74,7 +79,8 @@ def _credit(row: list[Any], deadlines: list[int]) -> Credit:
 
 
 _INVOICES = """
-    SELECT id, status, seen, fiat_amount, tolerance, marked_at, due_at, cancelled_at FROM invoice
+    SELECT id, status, seen, final, fiat_amount, tolerance, marked_at, due_at, cancelled_at
+    FROM invoice
 """
 _CREDITS = """
     SELECT p.invoice_id, x.txid, t.place, x.block_height, x.gone_at, p.depth_needed,

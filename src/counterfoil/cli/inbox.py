@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from counterfoil.cli.session import MerchantName, Sentences, print_table, session_of
+from counterfoil.core.money import name_coins
 from counterfoil.core.ports import Mode
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def list_inbox(
     rows = []
     for each in session_of(context).run(work):
         likely = "; ".join(candidate["reason"] for candidate in each["candidates"])
-        amount = f"{each['amount']} {each['method']}"
+        amount = name_coins(each["amount"], each["method"])
         came = (each["id"], each["first_seen_at"], amount, each["state"], each["txid"])
         rows.append((*came, each["message"], likely or "none"))
     print_table(("ID", "CAME", "AMOUNT", "STATE", "TXID", "WHY", "MEANT FOR"), rows)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counterfoil.cli.session import find_invoice, session_of
-from counterfoil.core.money import format_coin
+from counterfoil.core.money import name_coins
 from counterfoil.core.ports import Mode
 
 if TYPE_CHECKING:
@@ -106,11 +106,10 @@ def _tell(report: "Report", methods: "Methods") -> None:
 
 
 def _describe(found: "Found", methods: "Methods") -> str:
-    known = methods.get(found.method)
-    coin = format_coin(found.amount_atomic, known.decimals) if known else found.amount_atomic
+    coins = name_coins(methods.format_coin(found.method, found.amount_atomic), found.method)
     where = (
         f"is credited to invoice {found.invoice_id}"
         if found.invoice_id is not None
         else f"lies in the inbox ({found.reason})"
     )
-    return f"{coin} {found.method} in transaction {found.txid}, block {found.block_height}, {where}"
+    return f"{coins} in transaction {found.txid}, block {found.block_height}, {where}"

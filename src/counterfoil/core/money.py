@@ -104,6 +104,11 @@ def format_coin(amount_atomic: int, decimals: int) -> str:
     return f"{whole}.{digits}" if digits else str(whole)
 
 
+def name_coins(amount: str | None, method_id: str) -> str:
+    """Return an amount and its method for a sentence, also where the amount is not known."""
+    return f"an amount of {method_id}" if amount is None else f"{amount} {method_id}"
+
+
 def parse_coin(token: str, method: Method, field: str = "amount") -> int:
     """Return the atomic units of a positive amount of whole coins; raises InvalidError.
 

@@ -90,6 +90,27 @@ def credit(payment: Payment, deadlines: Collection[int]) -> Credit:
     return Credit(min(quoted, payment.arrival_value), is_late=True, is_settled=True)
 
 
+class Progress(StrEnum):
+    """How far a payment has come; a rival counts in place of one that is displaced."""
+
+    SEEN = "seen"
+    CONFIRMING = "confirming"
+    FINAL = "final"
+    GONE = "gone"
+    DISPLACED = "displaced"
+
+
+def progress(payment: Payment, worth: Credit | None) -> Progress:
+    """Return how far a payment has come; `worth` is None where a rival of it is `counted`."""
+    if payment.gone_at is not None:
+        return Progress.GONE
+    if worth is None:
+        return Progress.DISPLACED
+    if payment.is_deep and worth.is_settled:
+        return Progress.FINAL
+    return Progress.CONFIRMING if payment.is_mined else Progress.SEEN
+
+
 def counted(payments: Sequence[Payment]) -> tuple[Payment, ...]:
     """Return the payments that count: not gone, and not displaced by a rival.
 

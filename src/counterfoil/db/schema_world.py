@@ -1,4 +1,4 @@
-"""The tables of the world outside, as far as it is kept here: prices, and the simulated chain."""
+"""The tables of the world outside: prices, the simulated chain, and what is to be read again."""
 
 import sqlalchemy as sa
 

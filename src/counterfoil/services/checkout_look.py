@@ -7,9 +7,9 @@ from fractions import Fraction
 
 from counterfoil.core import money
 from counterfoil.core.currencies import MINOR_DIGITS
-from counterfoil.core.errors import InvalidError, NotFoundError
+from counterfoil.core.errors import NotFoundError
 from counterfoil.core.invoice import Condition, Status
-from counterfoil.core.payment import Credit, counted, credit
+from counterfoil.core.payment import Credit, counted, credit, progress
 from counterfoil.core.ports import Method, Mode
 from counterfoil.db import invoices, loops, merchants, payments, quotes
 from counterfoil.db.engine import Connection
@@ -24,7 +24,6 @@ from counterfoil.services.checkout_view import (
     Offer,
     Payment,
     Price,
-    Progress,
     State,
     Unseen,
     View,
@@ -86,11 +85,7 @@ def _gather(connection: Connection, context: Context, share_token: str, now: int
     states = loops.list_chains(connection, list(context.methods.chains))
     credited = payments.list_credited(connection, invoice.id)
     known = quotes.list_of_invoice(connection, invoice.id)
-    try:
-        methods = offered(connection, context, invoice)
-    except InvalidError:
-        # The coin that the invoice names has been switched off since.
-        methods = ()
+    methods = offered(connection, context, invoice)
     # A price that was shown stays until it ends, also where its wallet has been removed since.
     usable = [
         quote
@@ -245,20 +240,13 @@ def _rate(rate: Fraction, currency: str) -> str:
 def _payment(context: Context, facts: _Facts, item: Credited) -> Payment:
     method = context.methods.get(item.method)
     payment, worth = item.payment, facts.credits.get(item.payment.id)
-    if worth is None:
-        progress = Progress.GONE
-    elif payment.is_deep and worth.is_settled:
-        progress = Progress.FINAL
-    else:
-        progress = Progress.CONFIRMING if payment.is_mined else Progress.SEEN
     chain = context.methods.chains.get(item.chain)
-    amount = money.format_coin(payment.received_atomic, method.decimals) if method else None
     return Payment(
         symbol=method.symbol if method else item.method,
-        amount=amount,
+        amount=context.methods.format_coin(item.method, payment.received_atomic),
         txid=payment.txid,
         explorer=chain.explorer_link(payment.txid) if chain else None,
-        progress=progress,
+        progress=progress(payment, worth),
         confirmations=_confirmed(item),
         needed=payment.depth_needed,
         is_late=worth is not None and worth.is_late,

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from counterfoil.core.payment import Progress
+
 
 class State(StrEnum):
     """What the page is about; what is unusual stands beside it, in the `Note`s."""
@@ -39,15 +41,6 @@ class Note(StrEnum):
     MARKED = "marked"
     # Something of another amount has come, which may be this payer's.
     STRAY = "stray"
-
-
-class Progress(StrEnum):
-    """How far a payment has come."""
-
-    SEEN = "seen"
-    CONFIRMING = "confirming"
-    FINAL = "final"
-    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)

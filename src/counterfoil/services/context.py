@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from counterfoil.core import money
 from counterfoil.core.errors import InvalidError, Problem
 from counterfoil.core.ports import Chain, Destination, Entropy, Method, Mode, Store
 
@@ -24,6 +25,14 @@ class Methods:
     def get(self, method_id: str) -> Method | None:
         """Return a method by its id, None if it is not enabled (any more)."""
         return self._methods.get(method_id)
+
+    def format_coin(self, method_id: str, amount_atomic: int) -> str | None:
+        """Return an amount in whole coins, None of a method that is not enabled (any more).
+
+        How many decimals that one had is not known, and a wrong amount is worse than none.
+        """
+        method = self.get(method_id)
+        return None if method is None else money.format_coin(amount_atomic, method.decimals)
 
     def chain_of(self, method: Method) -> Chain:
         """Return the chain that a method lives on."""

@@ -8,7 +8,7 @@ from fractions import Fraction
 from counterfoil.core import matching, money
 from counterfoil.core.errors import NodeError
 from counterfoil.core.invoice import Status
-from counterfoil.core.payment import counted, credit
+from counterfoil.core.payment import Progress, counted, credit, progress
 from counterfoil.core.ports import Chain, Head, Transaction, Transfer
 from counterfoil.db import claims, loops, payments, quotes, transfers
 from counterfoil.db.engine import Connection
@@ -27,7 +27,6 @@ from counterfoil.services.explanation import (
     Network,
     Output,
     Owner,
-    Progress,
     Seen,
     Stray,
 )
@@ -87,17 +86,11 @@ def _case(connection: Connection, context: Context, invoice: Invoice, now: int) 
     )
 
 
-def _coin(context: Context, method_id: str, amount_atomic: int) -> str:
-    """Return an amount in whole coins; of a method that is switched off, in its smallest units."""
-    method = context.methods.get(method_id)
-    return money.format_coin(amount_atomic, method.decimals if method else 0)
-
-
 def _asked(context: Context, invoice: Invoice, quote: Quote, now: int) -> Asked:
     return Asked(
         method=quote.method,
         address=quote.address,
-        amount=_coin(context, quote.method, quote.amount_atomic),
+        amount=context.methods.format_coin(quote.method, quote.amount_atomic),
         fiat=f"{quote.fiat} {invoice.currency}",
         rate=money.format_rate(quote.rate),
         made_at=quote.created_at,
@@ -130,14 +123,7 @@ def _seen(context: Context, invoice: Invoice, credited: list[Credited]) -> tuple
     found = []
     for item in credited:
         payment, credit_now = item.payment, worth.get(item.payment.id)
-        if payment.gone_at is not None:
-            progress = Progress.GONE
-        elif credit_now is None:
-            progress = Progress.DISPLACED
-        elif payment.is_deep and credit_now.is_settled:
-            progress = Progress.FINAL
-        else:
-            progress = Progress.CONFIRMING if payment.is_mined else Progress.SEEN
+        how_far = progress(payment, credit_now)
         counts = None
         if credit_now is not None:
             counts = str(money.floor_to_minor(credit_now.value, invoice.currency))
@@ -147,14 +133,14 @@ def _seen(context: Context, invoice: Invoice, credited: list[Credited]) -> tuple
                 method=item.method,
                 txid=payment.txid,
                 index=item.place,
-                amount=_coin(context, item.method, payment.received_atomic),
+                amount=context.methods.format_coin(item.method, payment.received_atomic),
                 address=item.address,
                 quoted=str(money.floor_to_minor(payment.quoted_value, invoice.currency)),
                 counts=counts,
-                progress=progress,
+                progress=how_far,
                 height=item.block_height,
                 confirmations=min(max(payment.depth, 0), payment.depth_needed)
-                if progress is Progress.CONFIRMING
+                if how_far is Progress.CONFIRMING
                 else max(payment.depth, 0),
                 needed=payment.depth_needed,
                 first_seen_at=item.first_seen_at,
@@ -177,7 +163,7 @@ def _strays(connection: Connection, context: Context, known: list[Quote]) -> tup
         Stray(
             method=found.method,
             txid=found.txid,
-            amount=_coin(context, found.method, found.amount_atomic),
+            amount=context.methods.format_coin(found.method, found.amount_atomic),
             address=found.address,
             height=found.block_height,
             reason=found.reason or "",
@@ -288,7 +274,7 @@ def _output(context: Context, chain: Chain, transfer: Transfer, known: _Recorded
     lies = known.found.get(transfer.index)
     return Output(
         method=transfer.method,
-        amount=_coin(context, transfer.method, transfer.amount_atomic),
+        amount=context.methods.format_coin(transfer.method, transfer.amount_atomic),
         address=chain.address_of(transfer.destination),
         owner=known.owners.get(transfer.destination, Owner.STRANGER),
         is_recorded=lies is not None,

@@ -10,16 +10,8 @@ from enum import StrEnum
 from counterfoil.core.events import iso
 from counterfoil.core.inbox import WHY
 from counterfoil.core.invoice import Condition, Status
-
-
-class Progress(StrEnum):
-    """How far a payment has come; a rival counts in place of one that is displaced."""
-
-    SEEN = "seen"
-    CONFIRMING = "confirming"
-    FINAL = "final"
-    GONE = "gone"
-    DISPLACED = "displaced"
+from counterfoil.core.money import name_coins
+from counterfoil.core.payment import Progress
 
 
 class Answer(StrEnum):
@@ -41,11 +33,14 @@ class Owner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A quote: so much of a method was asked for at an address, for a share of the invoice."""
+    """A quote: so much of a method was asked for at an address, for a share of the invoice.
+
+    Here and below `amount` is None where the method is switched off: its decimals are not known.
+    """
 
     method: str
     address: str
-    amount: str
+    amount: str | None
     fiat: str
     rate: str
     made_at: int
@@ -61,7 +56,7 @@ class Seen:
     method: str
     txid: str
     index: int
-    amount: str
+    amount: str | None
     address: str
     quoted: str
     counts: str | None
@@ -80,7 +75,7 @@ class Stray:
 
     method: str
     txid: str
-    amount: str
+    amount: str | None
     address: str
     height: int | None
     reason: str
@@ -119,7 +114,7 @@ class Output:
     """A transfer of a transaction that was looked up, and where it lies."""
 
     method: str
-    amount: str
+    amount: str | None
     address: str | None
     owner: Owner
     is_recorded: bool
@@ -188,7 +183,7 @@ def findings(case: Case) -> list[str]:
 def advice(case: Case) -> list[str]:
     """Return what to do, the most pressing first; there is always something to say."""
     return [
-        *(_mend(each, case.invoice_id) for each in case.networks if not each.is_seen),
+        *(_mend(each, case.invoice_id) for each in case.networks if _is_missed(each, case)),
         *(sentence for lookup in case.lookups for sentence in _act_on(lookup)),
         *_decide(case),
         _go_on(case),
@@ -213,7 +208,7 @@ def _asked(asked: Sequence[Asked]) -> Iterator[str]:
     for each in asked:
         end = "is valid until" if each.is_open else "ended at"
         yield (
-            f"At {iso(each.made_at)} it asked for {each.amount} {each.method} at {each.address}, "
+            f"At {iso(each.made_at)} it asked for {_coins(each)} at {each.address}, "
             f"for {each.fiat}; that price {end} {iso(each.valid_until)}."
         )
 
@@ -233,7 +228,7 @@ def _seen(case: Case) -> Iterator[str]:
             Progress.DISPLACED: "spends what another transaction spends, which counts instead",
         }[each.progress]
         yield (
-            f"{each.amount} {each.method} to {each.address} in transaction {each.txid} "
+            f"{_capital(_coins(each))} to {each.address} in transaction {each.txid} "
             f"(first seen at {iso(each.first_seen_at)}) {where}."
         )
         if each.is_late and not each.is_settled:
@@ -250,7 +245,7 @@ def _seen(case: Case) -> Iterator[str]:
 
 def _stray(stray: Stray) -> str:
     return (
-        f"{stray.amount} {stray.method} to {stray.address} in transaction {stray.txid} lies in the "
+        f"{_capital(_coins(stray))} to {stray.address} in transaction {stray.txid} lies in the "
         f"inbox. {_WHY[stray.reason]}"
     )
 
@@ -316,7 +311,7 @@ def _output(output: Output, invoice_id: int) -> str:
         Owner.MERCHANT: ", another address of the merchant",
         Owner.STRANGER: "",
     }[output.owner]
-    sentence = f"It pays {output.amount} {output.method} to {output.address or 'a script'}{whose}"
+    sentence = f"It pays {_coins(output)} to {output.address or 'a script'}{whose}"
     if output.owner is Owner.STRANGER:
         return f"{sentence}."
     if output.invoice_id == invoice_id:
@@ -328,11 +323,24 @@ def _output(output: Output, invoice_id: int) -> str:
     return f"{sentence}, and is not recorded yet."
 
 
+def _coins(each: Asked | Seen | Stray | Output) -> str:
+    return name_coins(each.amount, each.method)
+
+
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
+
+
 def _count(confirmations: int) -> str:
     return "1 confirmation" if confirmations == 1 else f"{confirmations} confirmations"
 
 
 # --- what to do --------------------------------------------------------------------------------
+
+
+def _is_missed(network: Network, case: Case) -> bool:
+    """Tell whether what cannot be seen of a chain may matter to the invoice still."""
+    return not network.is_seen and not (network.is_retired and case.status is Status.PAID)
 
 
 def _mend(network: Network, invoice_id: int) -> str:

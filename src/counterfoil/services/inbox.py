@@ -80,7 +80,6 @@ def _listed(
 def describe(context: Context, listed: Listed) -> dict[str, object]:
     """Return a transfer in the inbox as the API and the command line show it."""
     item = listed.item
-    method = context.methods.get(item.method)
     if item.gone_at is not None:
         state = "gone"
     else:
@@ -90,7 +89,7 @@ def describe(context: Context, listed: Listed) -> dict[str, object]:
         "method": item.method,
         "txid": item.txid,
         "index": item.place,
-        "amount": money.format_coin(item.amount_atomic, method.decimals if method else 0),
+        "amount": context.methods.format_coin(item.method, item.amount_atomic),
         "address": item.address,
         "confirmations": listed.confirmations,
         "state": state,

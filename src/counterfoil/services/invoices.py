@@ -12,7 +12,7 @@ from msgspec import Struct
 from counterfoil.core import access, events, matching, money
 from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, Problem
 from counterfoil.core.invoice import NEW, Status
-from counterfoil.core.payment import credit
+from counterfoil.core.payment import credit, progress
 from counterfoil.core.ports import Destination, Method, Mode
 from counterfoil.db import invoices, merchants, payments, quotes
 from counterfoil.db.engine import Connection
@@ -387,23 +387,16 @@ def pay_url(checkout_url: str, share_token: str) -> str:
 
 def describe_payment(context: Context, invoice: Invoice, item: Credited) -> dict[str, object]:
     """Return a payment as the contract shows it (wire contract, section 7)."""
-    method = context.methods.get(item.method)
     payment = item.payment
     worth = credit(payment, invoice.deadlines)
-    if payment.gone_at is not None:
-        state = "gone"
-    elif payment.is_deep and worth.is_settled:
-        state = "final"
-    else:
-        state = "confirming" if payment.is_mined else "seen"
     return {
         "id": payment.id,
         "method": item.method,
         "txid": payment.txid,
         "index": item.place,
-        "amount": money.format_coin(payment.received_atomic, method.decimals if method else 0),
+        "amount": context.methods.format_coin(item.method, payment.received_atomic),
         "confirmations": max(payment.depth, 0),
-        "state": state,
+        "state": progress(payment, worth).value,
         "fiat_value": str(money.floor_to_minor(worth.value, invoice.currency)),
         "first_seen_at": events.iso(item.first_seen_at),
     }

@@ -72,7 +72,6 @@ async def read(context: Context, merchant_id: int, mode: Mode, start: int, end: 
 
 
 def _row(context: Context, entry: Entry, height: int) -> Row:
-    method = context.methods.get(entry.method)
     depth = max(height - entry.block_height + 1, 0)
     row = dict.fromkeys(COLUMNS, "")
     row |= {
@@ -86,7 +85,7 @@ def _row(context: Context, entry: Entry, height: int) -> Row:
         "confirmations": str(depth),
         "address": entry.address,
         # The decimals of a method that is switched off are not known: its atomic units are.
-        "amount": money.format_coin(entry.amount_atomic, method.decimals) if method else "",
+        "amount": context.methods.format_coin(entry.method, entry.amount_atomic) or "",
         "amount_atomic": str(entry.amount_atomic),
         "inbox_reason": entry.reason or "",
     }

@@ -8,21 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from counterfoil.core import events, matching, money
-from counterfoil.core.invoice import EventType
+from counterfoil.core import matching
 from counterfoil.core.matching import Kind
 from counterfoil.core.payment import LateMoney
-from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Mode, Transaction, Transfer
+from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Transaction, Transfer
 from counterfoil.core.quote import Rate
-from counterfoil.db import inbox, invoices, loops, merchants, outbox, payments, quotes, transactions
+from counterfoil.db import invoices, loops, merchants, payments, quotes, transactions
 from counterfoil.db.engine import Connection
-from counterfoil.db.merchants import Merchant
 from counterfoil.db.quotes import Asked, StoredDestination
-from counterfoil.db.strays import Stray
 from counterfoil.services import rates
 from counterfoil.services.context import Context
 from counterfoil.services.crediting import Came, Credit, Price, credit
-from counterfoil.services.strays import touch_meant
+from counterfoil.services.unmatched import UnmatchedTransfer, to_inbox
 
 # A node that has just started knows little; one that has been up this long and still answers
 # "unknown" for that long has dropped the transaction.
@@ -32,7 +29,6 @@ _UNKNOWN_MS = 30 * 60_000
 _WATCH_GAP_MAX_MS = 30_000
 # Blocks' times are whole seconds, and miners' clocks differ from ours.
 _BLOCK_SKEW_MS = 2 * 60_000
-_WRONG_AMOUNT = matching.Reason.NO_EXACT_AMOUNT
 
 
 @dataclass(slots=True)
@@ -84,25 +80,6 @@ class _Received:
     owner: StoredDestination
     arrived_at: int
     is_older: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Stray:
-    """A new transfer that pays no quote, why, and what was asked for at its destination.
-
-    `method` is None where it is switched off.
-    """
-
-    transfer_id: int
-    received: _Received
-    method: Method | None
-    reason: matching.Reason
-    asked: Sequence[Asked]
-
-    @property
-    def mode(self) -> Mode:
-        """The mode in whose inbox it lies."""
-        return self.method.mode if self.method else Mode.LIVE
 
 
 def _look(
@@ -299,7 +276,7 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
     merchants_of = transactions.list_owners(connection, look.chain.name, spent)
     owners = merchants.list_some(connection, {each.owner.merchant_id for each in received.values()})
     paying: list[Credit] = []
-    strays: list[_Stray] = []
+    unmatched: list[UnmatchedTransfer] = []
     for transfer_id, each in received.items():
         owner, transfer = each.owner, each.transfer
         asked = (
@@ -320,18 +297,31 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
             is_older=each.is_older,
         )
         method = look.context.methods.get(transfer.method)
-        if isinstance(found, matching.Unmatched):
-            strays.append(_Stray(transfer_id, each, method, found.reason, asked))
-        elif method is None:
-            reason = matching.Reason.OTHER_METHOD
-            strays.append(_Stray(transfer_id, each, method, reason, asked))
-        else:
+        if isinstance(found, matching.Matched) and method is not None:
             paid = next(one for one in asked if one.candidate.quote_id == found.quote_id)
             late_money = owners[owner.merchant_id].late_money
             paying.append(_credit(look, transfer_id, each, paid, method, late_money))
+        else:
+            unmatched.append(
+                UnmatchedTransfer(
+                    id=transfer_id,
+                    txid=each.seen.txid,
+                    transfer=transfer,
+                    owner=owner,
+                    arrived_at=each.arrived_at,
+                    method=method,
+                    reason=(
+                        found.reason
+                        if isinstance(found, matching.Unmatched)
+                        # It pays a quote of a method that is switched off.
+                        else matching.Reason.OTHER_METHOD
+                    ),
+                    asked=asked,
+                )
+            )
     credit(connection, look.context, paying, look.now)
-    if strays:
-        _to_inbox(look, strays, owners)
+    if unmatched:
+        to_inbox(connection, unmatched, owners, look.rate_of, look.now)
 
 
 def _credit(
@@ -348,72 +338,6 @@ def _credit(
     came = Came(transfer_id, method, amount_atomic, each.arrived_at, rate)
     price = Price.quoted(asked.quote_id, paid.fiat, asked.amount_atomic)
     return Credit(each.owner.merchant_id, paid.invoice_id, paid.amount, came, price, late_money)
-
-
-def _to_inbox(look: _Look, strays: Sequence[_Stray], owners: Mapping[int, Merchant]) -> None:
-    """Keep transfers that pay no quote, and tell those who asked to be told."""
-    items = [
-        inbox.NewItem(
-            merchant_id=stray.received.owner.merchant_id,
-            mode=stray.mode,
-            transfer_id=stray.transfer_id,
-            reason=stray.reason,
-            rates=_rates(look, stray, owners[stray.received.owner.merchant_id].currency),
-        )
-        for stray in strays
-    ]
-    inbox.insert_all(look.connection, items, look.now)
-    meant = [
-        Stray(r.owner.id, r.transfer.method, r.transfer.amount_atomic, r.arrived_at)
-        for r in (stray.received for stray in strays if stray.reason is _WRONG_AMOUNT)
-    ]
-    # Invoices are locked before the merchant, whom an event locks.
-    if meant:
-        touch_meant(look.connection, meant)
-    outbox.append_all(look.connection, [_event(look, stray) for stray in strays], look.now)
-
-
-def _rates(look: _Look, stray: _Stray, currency: str) -> dict[str, Rate]:
-    """Return what a coin costs in the currencies in which it may be credited by hand some day."""
-    if stray.method is None:
-        return {}
-    found = {
-        each: look.rate_of(stray.method, each, stray.received.arrived_at)
-        for each in sorted({currency, *(one.currency for one in stray.asked)})
-    }
-    return {each: rate for each, rate in found.items() if rate is not None}
-
-
-def _event(look: _Look, stray: _Stray) -> outbox.NewEvent:
-    """Return the event that tells of a transfer in the inbox."""
-    happening = events.Happening(EventType.INBOX, None, None)
-
-    def body(place: outbox.Place) -> bytes:
-        extra: dict[str, events.Value] = {
-            "id": str(place.id),
-            "seq": str(place.seq),
-            "created_at": events.iso(place.id.at),
-            "reason": stray.reason.value,
-            "payment": _describe(look, stray),
-            "test": stray.mode is Mode.TEST,
-        }
-        return events.body(happening, None, extra)
-
-    merchant_id = stray.received.owner.merchant_id
-    return outbox.NewEvent(merchant_id, stray.mode, None, EventType.INBOX, None, None, body)
-
-
-def _describe(look: _Look, stray: _Stray) -> dict[str, str | None] | None:
-    """Return what an event says of a transfer that is no invoice's; money is text."""
-    method, received = stray.method, stray.received
-    if method is None:
-        return None
-    return {
-        "coin": method.symbol,
-        "network": look.chain.name,
-        "txid": received.seen.txid,
-        "amount": money.format_coin(received.transfer.amount_atomic, method.decimals),
-    }
 
 
 def _find_displaced(

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from counterfoil.core import events
 from counterfoil.core.invoice import Assessment, Facts, Standing, Status, assess
-from counterfoil.core.money import floor_to_minor, format_coin
+from counterfoil.core.money import floor_to_minor
 from counterfoil.core.ports import Mode
 from counterfoil.core.quote import Rate
 from counterfoil.db import invoices, loops, outbox, payments, quotes
@@ -230,7 +230,7 @@ def _describe(context: Context, invoice: Invoice, item: Credited) -> dict[str, s
         "coin": method.symbol if method else item.method,
         "network": item.chain,
         "txid": payment.txid,
-        "amount": format_coin(payment.received_atomic, method.decimals) if method else None,
+        "amount": context.methods.format_coin(item.method, payment.received_atomic),
         "confirmations": str(max(payment.depth, 0)),
         "fiat_value": str(floor_to_minor(payment.quoted_value, invoice.currency)),
     }

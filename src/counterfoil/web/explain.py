@@ -8,9 +8,10 @@ from counterfoil.core import events
 from counterfoil.core.access import Scope
 from counterfoil.core.errors import InvalidError
 from counterfoil.core.invoice import Condition, Status
+from counterfoil.core.payment import Progress
 from counterfoil.services import diagnosis, explanation, invoices
 from counterfoil.services.explanation import Answer as NodeAnswer
-from counterfoil.services.explanation import Case, Owner, Progress
+from counterfoil.services.explanation import Case, Owner
 from counterfoil.web import queries, views
 from counterfoil.web.endpoints import Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import PLAIN_LINE
@@ -19,15 +20,13 @@ from counterfoil.web.parameters import INVOICE_ID
 TXID_LENGTH_MAX = 128
 _TXID = "txid"
 
-_Coins = Annotated[str, Meta(description="In whole coins.", examples=["0.125"])]
-
 
 class Asked(Struct, kw_only=True):
     """What was asked for at a moment."""
 
     method: str
     address: str
-    amount: _Coins
+    amount: views.Coins
     fiat: Annotated[str, Meta(examples=["25.00 USD"])]
     rate: str
     made_at: views.Time
@@ -42,7 +41,7 @@ class Seen(Struct, kw_only=True):
     method: str
     txid: str
     index: int
-    amount: _Coins
+    amount: views.Coins
     address: str
     counts: Annotated[
         str | None, Meta(description="The fiat that it counts for; null where it does not count.")
@@ -63,7 +62,7 @@ class Stray(Struct, kw_only=True):
 
     method: str
     txid: str
-    amount: _Coins
+    amount: views.Coins
     address: str
     height: int | None
     reason: str
@@ -73,7 +72,7 @@ class Due(Struct, kw_only=True):
     """What is missing, in coin."""
 
     method: str
-    amount: _Coins
+    amount: Annotated[str, Meta(description="In whole coins.", examples=["0.125"])]
     address: str
     valid_until: views.Time
     open: Annotated[bool, Meta(description="Whether that amount can be paid now.")]
@@ -110,7 +109,7 @@ class Output(Struct, kw_only=True):
     """A transfer of the transaction."""
 
     method: str
-    amount: _Coins
+    amount: views.Coins
     address: Annotated[str | None, Meta(description="Null for a script that has no address.")]
     owner: Annotated[
         Owner,

@@ -5,7 +5,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from counterfoil.core.matching import Reason
-from counterfoil.web.views import Amount, Id, Invoice, Payment, Sentence, Special, Success, Time
+from counterfoil.web.views import (
+    Amount,
+    Coins,
+    Id,
+    Invoice,
+    Payment,
+    Sentence,
+    Special,
+    Success,
+    Time,
+)
 
 
 class FiatValue(Special):
@@ -36,7 +46,7 @@ class Stray(Struct, kw_only=True):
     method: Annotated[str, Meta(examples=["LTC"])]
     txid: str
     index: Annotated[int, Meta(ge=0, description="Its place within its transaction.")]
-    amount: Annotated[str, Meta(description="In whole coins.", examples=["0.125"])]
+    amount: Coins
     address: str
     confirmations: Annotated[int, Meta(ge=0)]
     state: Annotated[

@@ -27,6 +27,13 @@ Time = Annotated[
     ),
 ]
 Id = Annotated[int, Meta(ge=1, le=ID_MAX, examples=[12345])]
+Coins = Annotated[
+    str | None,
+    Meta(
+        description="In whole coins; null where the method has been switched off since.",
+        examples=["0.125"],
+    ),
+]
 Code = Annotated[str, Meta(description="For programs; it never changes.")]
 Sentence = Annotated[str, Meta(description="One sentence for a person, who can act on it.")]
 FieldName = Annotated[str, Meta(description="The field that is meant.", examples=["amount"])]
@@ -285,7 +292,7 @@ class Payment(Struct, kw_only=True):
     method: Annotated[str, Meta(examples=["LTC"])]
     txid: str
     index: Annotated[int, Meta(ge=0, description="Its place within its transaction.")]
-    amount: Annotated[str, Meta(description="In whole coins.", examples=["0.125"])]
+    amount: Coins
     confirmations: Annotated[int, Meta(ge=0)]
     state: Annotated[
         Literal["seen", "confirming", "final", "gone"],

@@ -1,0 +1,114 @@
+"""What pays no quote goes to the inbox, and those who asked to be told are told."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from counterfoil.core import events, money
+from counterfoil.core.invoice import EventType
+from counterfoil.core.matching import Reason
+from counterfoil.core.ports import Method, Mode, Transfer
+from counterfoil.core.quote import Rate
+from counterfoil.db import inbox, outbox
+from counterfoil.db.engine import Connection
+from counterfoil.db.merchants import Merchant
+from counterfoil.db.quotes import Asked, StoredDestination
+from counterfoil.db.strays import Stray
+from counterfoil.services.strays import touch_meant
+
+# What a coin cost on arrival, by method, currency and time; None where nobody knows.
+RateOf = Callable[[Method, str, int], Rate | None]
+
+
+@dataclass(frozen=True, slots=True)
+class UnmatchedTransfer:
+    """A new transfer that pays no quote, why, and what was asked for at its destination.
+
+    `method` is None where it is switched off.
+    """
+
+    id: int
+    txid: str
+    transfer: Transfer
+    owner: StoredDestination
+    arrived_at: int
+    method: Method | None
+    reason: Reason
+    asked: Sequence[Asked]
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in whose inbox it lies."""
+        return self.method.mode if self.method else Mode.LIVE
+
+
+def to_inbox(
+    connection: Connection,
+    unmatched: Sequence[UnmatchedTransfer],
+    owners: Mapping[int, Merchant],
+    rate_of: RateOf,
+    now: int,
+) -> None:
+    """Keep transfers of some merchants that pay no quote, and tell those who asked to be told."""
+    items = [
+        inbox.NewItem(
+            merchant_id=each.owner.merchant_id,
+            mode=each.mode,
+            transfer_id=each.id,
+            reason=each.reason,
+            rates=_rates(each, owners[each.owner.merchant_id].currency, rate_of),
+        )
+        for each in unmatched
+    ]
+    inbox.insert_all(connection, items, now)
+    strays = [
+        Stray(each.owner.id, each.transfer.method, each.transfer.amount_atomic, each.arrived_at)
+        for each in unmatched
+        if each.reason is Reason.NO_EXACT_AMOUNT
+    ]
+    # Invoices are locked before the merchant, whom an event locks.
+    if strays:
+        touch_meant(connection, strays)
+    outbox.append_all(connection, [_event(each) for each in unmatched], now)
+
+
+def _rates(each: UnmatchedTransfer, currency: str, rate_of: RateOf) -> dict[str, Rate]:
+    """Return what a coin costs in the currencies in which it may be credited by hand some day."""
+    if each.method is None:
+        return {}
+    found = {
+        one: rate_of(each.method, one, each.arrived_at)
+        for one in sorted({currency, *(asked.currency for asked in each.asked)})
+    }
+    return {one: rate for one, rate in found.items() if rate is not None}
+
+
+def _event(each: UnmatchedTransfer) -> outbox.NewEvent:
+    """Return the event that tells of a transfer in the inbox."""
+    happening = events.Happening(EventType.INBOX, None, None)
+
+    def body(place: outbox.Place) -> bytes:
+        extra: dict[str, events.Value] = {
+            "id": str(place.id),
+            "seq": str(place.seq),
+            "created_at": events.iso(place.id.at),
+            "reason": each.reason.value,
+            "payment": _describe(each),
+            "test": each.mode is Mode.TEST,
+        }
+        return events.body(happening, None, extra)
+
+    return outbox.NewEvent(
+        each.owner.merchant_id, each.mode, None, EventType.INBOX, None, None, body
+    )
+
+
+def _describe(each: UnmatchedTransfer) -> dict[str, str | None] | None:
+    """Return what an event says of a transfer that is no invoice's; money is text."""
+    if each.method is None:
+        return None
+    return {
+        "coin": each.method.symbol,
+        "network": each.method.chain,
+        "txid": each.txid,
+        "amount": money.format_coin(each.transfer.amount_atomic, each.method.decimals),
+    }
