@@ -177,6 +177,34 @@ async def test_a_node_that_leaves_our_chain_meanwhile_shows_nothing(
     assert await shop.status(invoice) is Status.UNPAID
 
 
+async def test_a_block_of_a_branch_that_we_are_not_on_is_not_read(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two nodes behind one address one is on another branch, and answers now and then."""
+    quote = await shop.quote(await shop.invoice())
+    shop.chain.mine(3)
+    await shop.look()
+    ours = shop.chain.blocks
+    shop.chain.blocks = ours[:2]
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.mine()
+    theirs, shop.chain.blocks = shop.chain.blocks[2], ours
+    block_hash, block = shop.chain.block_hash, shop.chain.block
+
+    async def hash_of_either(height: int) -> str | None:
+        return theirs.hash if height == theirs.height else await block_hash(height)
+
+    async def block_of_either(wanted: str) -> Block | None:
+        return theirs if wanted == theirs.hash else await block(wanted)
+
+    monkeypatch.setattr(shop.chain, "block_hash", hash_of_either)
+    monkeypatch.setattr(shop.chain, "block", block_of_either)
+    asked = await rescans.ask(shop.context, shop.chain, 1, shop.clock.now())
+    await shop.look()
+    known: Rescan = await shop.store.read(lambda c: stored.get(c, asked))
+    assert (known.is_done, known.trouble, known.found) == (True, None, ())
+
+
 async def test_a_block_that_the_node_cannot_show_ends_the_stretch_and_not_the_watch(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

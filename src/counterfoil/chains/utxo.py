@@ -25,6 +25,7 @@ from counterfoil.chains.utxo_network import UtxoNetwork
 from counterfoil.chains.utxo_wallets import parse_wallet
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import NodeError, SettingsError
+from counterfoil.core.money import format_coin
 from counterfoil.core.ports import (
     Block,
     Destination,
@@ -121,9 +122,7 @@ class UtxoChain:
 
     def payment_link(self, method: Method, address: str, amount_atomic: int) -> str:
         """Return a BIP 321 link such as `litecoin:ltc1...?amount=0.5`, with the amount in coins."""
-        whole, fraction = divmod(amount_atomic, 10**method.decimals)
-        digits = f"{fraction:0{method.decimals}d}".rstrip("0")
-        amount = f"{whole}.{digits}" if digits else str(whole)
+        amount = format_coin(amount_atomic, method.decimals)
         return f"{self._facts.link_scheme}:{address}?amount={amount}"
 
     def explorer_link(self, txid: str) -> str | None:

@@ -254,7 +254,13 @@ class Watch:
         await self._write(lambda connection: rescans.end(connection, rescan_id, trouble, now))
 
     async def _block_below_cursor(self, height: int) -> Block | None:
-        """Return a block of the chain that our cursor is on; None while the node changes chains."""
+        """Return a block of the chain that our cursor is on; None while the node changes chains.
+
+        Our own header says which one that is: two nodes behind one address may answer in turns.
+        """
+        ours = await self._header_hash(height)
+        if ours is not None:
+            return await self.chain.block(ours)
         block_hash = await self.chain.block_hash(height)
         block = None if block_hash is None else await self.chain.block(block_hash)
         # Asked last: a block of the cursor's chain is what was there before and is there still.
