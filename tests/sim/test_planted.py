@@ -19,13 +19,13 @@ PLANTED: list[tuple[Plant, int]] = [
     (faults.lowest_tag_reused_at_expiry, 0),
     (faults.event_written_after_commit, 2),
     (faults.height_only_cursor, 0),
-    (faults.expiry_without_looking, 1),
-    (faults.float_in_an_amount, 2),
+    (faults.expiry_without_looking, 5),
+    (faults.float_in_an_amount, 0),
     (faults.retry_dropped_at_restart, 0),
-    (faults.lease_without_fencing, 1),
+    (faults.lease_without_fencing, 2),
     (faults.late_payment_ignored, 8),
     (faults.walk_back_told_first, 4),
-    (faults.final_for_ever, 91),
+    (faults.final_for_ever, 118),
 ]
 
 
