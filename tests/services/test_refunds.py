@@ -1,5 +1,8 @@
 """Refund notes: what is kept of them, and that they change nothing else."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -11,6 +14,35 @@ from counterfoil.services import inbox, merchants, refunds
 from counterfoil.services.audit import at_terminal, with_key
 from counterfoil.services.refunds import Draft
 from tests.services.shop import Shop
+
+
+async def test_who_asks_again_notes_one_transaction_once(shop: Shop) -> None:
+    invoice, who = await shop.invoice("25.00"), with_key(shop.principal)
+    sent = Draft("0.25", "COIN", "ab" * 32, "All of it.")
+    _, first = await refunds.add(shop.context, who, invoice.id, sent, shop.clock.now())
+    others = [
+        replace(sent, amount="0.1"),
+        replace(sent, txid="cd" * 32),
+        replace(sent, note="The rest."),
+        # Without a transaction the same may well have been sent twice.
+        replace(sent, txid=""),
+        replace(sent, txid=""),
+    ]
+    for each in (sent, *others, sent):
+        await refunds.add(shop.context, who, invoice.id, each, shop.clock.advance(1_000))
+    _, kept = await refunds.list_all(shop.context, who, invoice.id)
+    assert kept[0] == first
+    assert len(kept) == 1 + len(others)
+    deeds = sa.select(sa.func.count()).select_from(audit)
+    assert await shop.store.read(lambda c: c.execute(deeds).scalar_one()) == len(kept)
+
+
+async def test_of_many_who_ask_at_once_one_note_is_kept(shop: Shop) -> None:
+    invoice, who, now = await shop.invoice("25.00"), with_key(shop.principal), shop.clock.now()
+    sent = Draft("0.25", "COIN", "ab" * 32)
+    await asyncio.gather(*(refunds.add(shop.context, who, invoice.id, sent, now) for _ in range(6)))
+    _, kept = await refunds.list_all(shop.context, who, invoice.id)
+    assert len(kept) == 1
 
 
 async def test_a_note_is_kept_and_changes_nothing(shop: Shop) -> None:

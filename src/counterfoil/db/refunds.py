@@ -1,6 +1,6 @@
 """Notes of money that a merchant sent back; nothing here is ever sent."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import sqlalchemy as sa
 
@@ -20,29 +20,12 @@ class Refund:
     note: str
 
 
-def insert(
-    connection: sa.Connection,
-    invoice_id: int,
-    *,
-    amount: str,
-    method: str | None,
-    payment_id: int | None,
-    txid: str,
-    note: str,
-    now: int,
-) -> Refund:
-    """Note what was sent back for an invoice."""
-    columns = {
-        "created_at": now,
-        "amount": amount,
-        "method": method,
-        "payment_id": payment_id,
-        "txid": txid,
-        "note": note,
-    }
+def insert(connection: sa.Connection, invoice_id: int, new: Refund) -> Refund:
+    """Note what was sent back for an invoice; return that with the id that it was given."""
+    columns = {name: value for name, value in asdict(new).items() if name != "id"}
     statement = sa.insert(refund).values(invoice_id=invoice_id, **columns).returning(refund.c.id)
     new_id: int = connection.execute(statement).scalar_one()
-    return Refund(new_id, now, amount, method, payment_id, txid, note)
+    return replace(new, id=new_id)
 
 
 def list_all(connection: sa.Connection, invoice_id: int) -> list[Refund]:

@@ -3,7 +3,7 @@
 We hold no key and send nothing. A note changes neither credit nor status, and is never taken back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from counterfoil.core import events, money
 from counterfoil.core.errors import InvalidError, Problem
@@ -34,7 +34,10 @@ class Draft:
 async def add(
     context: Context, who: Actor, invoice_id: int, draft: Draft, now: int
 ) -> tuple[Invoice, Refund]:
-    """Note a refund of an invoice; raises NotFoundError and InvalidError."""
+    """Note a refund of an invoice; raises NotFoundError and InvalidError.
+
+    Who heard no answer may ask again: of one transaction the very same is noted once.
+    """
 
     def write(connection: Connection) -> tuple[Invoice, Refund]:
         invoice = invoices.get(connection, invoice_id, who.merchant_id, who.mode)
@@ -45,21 +48,31 @@ async def add(
         if paid_id is not None and not refunds.was_credited(connection, paid_id, invoice_id):
             message = "payment_id names no payment of this invoice."
             raise InvalidError(Problem("payment_id", "unknown_payment", message))
-        made = refunds.insert(
-            connection,
-            invoice_id,
-            amount=amount,
-            method=method_id,
-            payment_id=paid_id,
-            txid=draft.txid,
-            note=draft.note,
-            now=now,
-        )
+        new = Refund(0, now, amount, method_id, paid_id, draft.txid, draft.note)
+        # Of two who ask at once the later one sees what the other has noted.
+        invoices.lock(connection, invoice_id)
+        known = _find_same(connection, invoice_id, new)
+        if known is not None:
+            return invoice, known
+        made = refunds.insert(connection, invoice_id, new)
         deed = Deed("refund", invoice_id, paid_id, details={"refund_id": str(made.id)})
         record(connection, who, deed, now)
         return invoice, made
 
     return await context.store.write(write)
+
+
+def _find_same(connection: Connection, invoice_id: int, new: Refund) -> Refund | None:
+    if not new.txid:
+        return None
+    return next(
+        (
+            known
+            for known in refunds.list_all(connection, invoice_id)
+            if replace(new, id=known.id, created_at=known.created_at) == known
+        ),
+        None,
+    )
 
 
 def _amount(context: Context, who: Actor, invoice: Invoice, draft: Draft) -> tuple[str | None, str]:
