@@ -87,9 +87,6 @@ def test_deep_is_in_a_block_and_under_enough_of_them() -> None:
     assert payment(is_mined=False, depth=0, depth_needed=0).is_deep
 
 
-# --- conflicts --------------------------------------------------------------------------------
-
-
 SETTLED = Credit(Fraction(100), is_late=False, is_settled=True)
 
 
@@ -99,6 +96,7 @@ SETTLED = Credit(Fraction(100), is_late=False, is_settled=True)
         ({"is_mined": False, "depth": 0}, SETTLED, Progress.SEEN),
         ({"is_mined": True, "depth": 1}, SETTLED, Progress.CONFIRMING),
         ({"is_mined": True, "depth": 2}, SETTLED, Progress.FINAL),
+        ({"is_mined": False, "depth": 0, "depth_needed": 0}, SETTLED, Progress.FINAL),
         ({"is_mined": True, "depth": 2}, replace(SETTLED, is_settled=False), Progress.CONFIRMING),
         ({"is_mined": False, "depth": 0}, None, Progress.DISPLACED),
         ({"is_mined": True, "depth": 2, "gone_at": 9}, SETTLED, Progress.GONE),
@@ -108,7 +106,10 @@ SETTLED = Credit(Fraction(100), is_late=False, is_settled=True)
 def test_how_far_a_payment_has_come(
     facts: dict[str, Any], worth: Credit | None, expected: Progress
 ) -> None:
-    assert progress(replace(payment(), depth_needed=2, **facts), worth) is expected
+    assert progress(payment(**{"depth_needed": 2, **facts}), worth) is expected
+
+
+# --- conflicts --------------------------------------------------------------------------------
 
 
 def ids(payments: tuple[Payment, ...]) -> list[int]:

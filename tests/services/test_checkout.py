@@ -239,6 +239,20 @@ async def test_late_money_without_a_rate_is_for_the_shop_to_look_at(shop: Shop) 
     assert found.needed == 0
 
 
+async def test_of_two_rivals_that_are_both_there_the_newer_counts(shop: Shop) -> None:
+    """Two nodes behind one address may each have their own."""
+    token = await made(shop)
+    price = (await visit(shop, token)).price
+    assert price is not None
+    first = shop.chain.pay(price.address, WHOLE)
+    await shop.look()
+    shop.chain.pay(price.address, WHOLE, spends=first.spends)
+    shop.chain.pool[first.txid] = first
+    await shop.look()
+    found = await visit(shop, token)
+    assert [payment.progress for payment in found.payments] == [Progress.DISPLACED, Progress.SEEN]
+
+
 async def test_a_replaced_payment_does_not_count(shop: Shop) -> None:
     token = await made(shop)
     price = (await visit(shop, token)).price

@@ -84,7 +84,7 @@ def test_the_whole_of_an_invoice_that_nobody_has_paid() -> None:
         "Invoice 12 over 25.00 USD is Unpaid.",
         (
             f"At {TIME} it asked for 0.25 LTC at ltc1shop, for 25.00 USD; that price is valid "
-            f"valid until {TIME}."
+            f"until {TIME}."
         ),
         "No payment of it was seen.",
         "25.00 USD is missing.",

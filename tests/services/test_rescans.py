@@ -202,7 +202,33 @@ async def test_a_block_of_a_branch_that_we_are_not_on_is_not_read(
     asked = await rescans.ask(shop.context, shop.chain, 1, shop.clock.now())
     await shop.look()
     known: Rescan = await shop.store.read(lambda c: stored.get(c, asked))
+    assert (known.next_height, known.is_done, known.found) == (2, False, ())
+    monkeypatch.undo()
+    await shop.look()
+    known = await shop.store.read(lambda c: stored.get(c, asked))
     assert (known.is_done, known.trouble, known.found) == (True, None, ())
+
+
+async def test_what_the_node_still_shows_of_a_chain_that_it_has_left_is_not_read(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows the blocks of ours by their hashes, and has left them below all our headers."""
+    shop.chain.mine(3)
+    await shop.look()
+    asked = await rescans.ask(shop.context, shop.chain, 1, shop.clock.now())
+    ours = {block.hash: block for block in shop.chain.blocks}
+
+    async def any_block(wanted: str) -> Block | None:
+        return ours.get(wanted)
+
+    async def another_hash(height: int) -> str | None:
+        return f"another{height}" if height else shop.chain.genesis
+
+    monkeypatch.setattr(shop.chain, "block", any_block)
+    monkeypatch.setattr(shop.chain, "block_hash", another_hash)
+    await shop.look()
+    known: Rescan = await shop.store.read(lambda c: stored.get(c, asked))
+    assert (known.next_height, known.is_done) == (1, False)
 
 
 async def test_a_block_that_the_node_cannot_show_ends_the_stretch_and_not_the_watch(

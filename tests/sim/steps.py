@@ -215,9 +215,8 @@ class Steps:
     def _check_paid(self) -> None:
         """An invoice is Paid where, and only where, its payments are as deep as they must be.
 
-        What was saved as final is what they are worth.
-
-        Between a block and the assessments that it calls for it may not be so yet.
+        What is saved as final is what those are worth. Between a block and the assessments that it
+        calls for it may not be so yet.
         """
         if self._tip is None:
             return
@@ -229,15 +228,14 @@ class Steps:
             return height - paid.block_height + 1
 
         for invoice_id, account in list_accounts(self.rows).items():
+            held, saved = account.settled(depth_of), account.final
             if account.is_paid(depth_of) != (account.status == Status.PAID.value):
                 figure = "credited_twice" if account.status == Status.PAID.value else "lost"
-                held = f"{float(account.settled(depth_of)):.2f} of {float(account.need):.2f}"
-                self._note(figure, f"invoice {invoice_id} is {account.status} with {held}")
-            elif account.settled(depth_of) != account.final:
-                figure = "lost" if account.settled(depth_of) > account.final else "credited_twice"
-                self._note(
-                    figure, f"invoice {invoice_id} has saved {float(account.final)} as final"
-                )
+                sums = f"{float(held):.2f} of {float(account.need):.2f}"
+                self._note(figure, f"invoice {invoice_id} is {account.status} with {sums}")
+            elif held != saved:
+                figure = "credited_twice" if saved > held else "lost"
+                self._note(figure, f"invoice {invoice_id} has saved {saved} as final, not {held}")
 
     def hear(self, event_id: str) -> None:
         """See that what is heard for the first time comes after all before it, of its invoice."""

@@ -91,7 +91,7 @@ AT_ANY_TIME = [
     ("UPDATE chain_transaction SET block_hash = 'another'", "in a block that is not ours"),
     ("UPDATE chain_transaction SET block_height = NULL", "is Paid with 0.00"),
     ("UPDATE payment SET depth_needed = 10000", "is Paid with 0.00"),
-    ("UPDATE invoice SET final = '0' WHERE status = 'Paid'", "has saved 0.0 as final"),
+    ("UPDATE invoice SET final = '0' WHERE status = 'Paid'", "has saved 0 as final"),
     ("UPDATE payment SET is_held = TRUE", "is Paid with"),
     ("UPDATE payment SET arrival_value = '0/1'", "is Paid with"),
 ]

@@ -1,12 +1,15 @@
 """The pay page over HTTP: what it shows, what its forms do, and what nobody must find in it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
+from counterfoil.core.payment import Progress
 from counterfoil.core.ports import Mode
 from counterfoil.db.schema import invoice, merchant, quote
+from counterfoil.services import checkout
 from counterfoil.services.checkout_view import PAYABLE
 from counterfoil.web.checkout import PROBLEMS
 from tests.web.pay import PATH, Till, main_of, state_of, tags_of, text_of, till_of
@@ -178,6 +181,30 @@ async def test_the_way_back_to_the_shop_opens_when_it_is_paid(till: Till) -> Non
             lambda c, url=hostile: c.execute(sa.update(invoice).values(redirect_url=url))
         )
         assert 'id="back"' not in await till.main(token)
+
+
+LABELS = {
+    Progress.SEEN: "confirmations",
+    Progress.CONFIRMING: "confirmations",
+    Progress.FINAL: "Confirmed",
+    Progress.GONE: "Does not count",
+    Progress.DISPLACED: "Does not count",
+}
+
+
+@pytest.mark.parametrize("progress", Progress)
+async def test_the_page_says_how_far_a_payment_has_come(till: Till, progress: Progress) -> None:
+    token = await till.invoice()
+    await till.get(token)
+    await till.pay(token)
+    await till.pass_time(2)
+    now = till.world.clock.now()
+    view = (await checkout.look(till.world.context, token, now)).view
+    (payment,) = view.payments
+    shown = till.page.main(replace(view, payments=(replace(payment, progress=progress),)), now)
+    listed = shown.partition('id="payments-title"')[2].partition("</section>")[0]
+    told = {label for label in LABELS.values() if label in listed}
+    assert told == {LABELS[progress]}
 
 
 async def test_the_fragment_is_the_pages_own_main(till: Till) -> None:

@@ -6,6 +6,7 @@ wake-up hints.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -216,10 +217,12 @@ class Postgres:
             for topic in topics:
                 await listener.execute("SELECT pg_notify($1, $2)", _NOTIFY_CHANNEL, topic)
             if loop.time() >= look_at:
-                # Where our role may end no sessions, the others go on waiting for their locks.
-                with suppress(asyncpg.InsufficientPrivilegeError):
-                    await listener.execute(_END_STANDSTILLS, _STANDSTILL_MS)
                 look_at = loop.time() + _STANDSTILL_LOOK_S
+                try:
+                    await listener.execute(_END_STANDSTILLS, _STANDSTILL_MS)
+                except asyncpg.InsufficientPrivilegeError:
+                    # Our role may end no sessions: whoever waits for their locks goes on waiting.
+                    look_at = math.inf
 
     def _on_notify(
         self, connection: asyncpg.Connection, sender_pid: int, _channel: str, topic: str

@@ -183,7 +183,7 @@ def findings(case: Case) -> list[str]:
 def advice(case: Case) -> list[str]:
     """Return what to do, the most pressing first; there is always something to say."""
     return [
-        *(_mend(each, case.invoice_id) for each in case.networks if _is_missed(each, case)),
+        *(_mend(each, case.invoice_id) for each in case.networks if _may_matter(each, case)),
         *(sentence for lookup in case.lookups for sentence in _act_on(lookup)),
         *_decide(case),
         _go_on(case),
@@ -208,7 +208,7 @@ def _asked(asked: Sequence[Asked]) -> Iterator[str]:
     for each in asked:
         end = "is valid until" if each.is_open else "ended at"
         yield (
-            f"At {iso(each.made_at)} it asked for {_coins(each)} at {each.address}, "
+            f"At {iso(each.made_at)} it asked for {_amount(each)} at {each.address}, "
             f"for {each.fiat}; that price {end} {iso(each.valid_until)}."
         )
 
@@ -228,7 +228,7 @@ def _seen(case: Case) -> Iterator[str]:
             Progress.DISPLACED: "spends what another transaction spends, which counts instead",
         }[each.progress]
         yield (
-            f"{_capital(_coins(each))} to {each.address} in transaction {each.txid} "
+            f"{_capital(_amount(each))} to {each.address} in transaction {each.txid} "
             f"(first seen at {iso(each.first_seen_at)}) {where}."
         )
         if each.is_late and not each.is_settled:
@@ -245,7 +245,7 @@ def _seen(case: Case) -> Iterator[str]:
 
 def _stray(stray: Stray) -> str:
     return (
-        f"{_capital(_coins(stray))} to {stray.address} in transaction {stray.txid} lies in the "
+        f"{_capital(_amount(stray))} to {stray.address} in transaction {stray.txid} lies in the "
         f"inbox. {_WHY[stray.reason]}"
     )
 
@@ -311,7 +311,7 @@ def _output(output: Output, invoice_id: int) -> str:
         Owner.MERCHANT: ", another address of the merchant",
         Owner.STRANGER: "",
     }[output.owner]
-    sentence = f"It pays {_coins(output)} to {output.address or 'a script'}{whose}"
+    sentence = f"It pays {_amount(output)} to {output.address or 'a script'}{whose}"
     if output.owner is Owner.STRANGER:
         return f"{sentence}."
     if output.invoice_id == invoice_id:
@@ -323,7 +323,7 @@ def _output(output: Output, invoice_id: int) -> str:
     return f"{sentence}, and is not recorded yet."
 
 
-def _coins(each: Asked | Seen | Stray | Output) -> str:
+def _amount(each: Asked | Seen | Stray | Output) -> str:
     return name_coins(each.amount, each.method)
 
 
@@ -338,7 +338,7 @@ def _count(confirmations: int) -> str:
 # --- what to do --------------------------------------------------------------------------------
 
 
-def _is_missed(network: Network, case: Case) -> bool:
+def _may_matter(network: Network, case: Case) -> bool:
     """Tell whether what cannot be seen of a chain may matter to the invoice still."""
     return not network.is_seen and not (network.is_retired and case.status is Status.PAID)
 

@@ -64,6 +64,7 @@ def _listed(
     found = core_inbox.Found(
         method=item.method,
         amount_atomic=item.amount_atomic,
+        # Without a rate nobody asks for them.
         decimals=method.decimals if method else 0,
         destination_id=item.destination_id,
         is_exclusive=item.kind is matching.Kind.EXCLUSIVE,

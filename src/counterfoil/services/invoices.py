@@ -388,6 +388,7 @@ def pay_url(checkout_url: str, share_token: str) -> str:
 def describe_payment(context: Context, invoice: Invoice, item: Credited) -> dict[str, object]:
     """Return a payment as the contract shows it (wire contract, section 7)."""
     payment = item.payment
+    # Rivals are not looked for: the contract knows no payment that is displaced.
     worth = credit(payment, invoice.deadlines)
     return {
         "id": payment.id,

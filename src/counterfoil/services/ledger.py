@@ -1,7 +1,8 @@
 """The ledger: what came in a period, for the books, with the evidence of what it was worth.
 
 It has every transfer to the merchant's addresses that is in a block, credited or not, so its sums
-are those of the merchant's own wallet to the last atomic unit.
+are those of the merchant's own wallet to the last atomic unit. Its `state` tells how deep a payment
+lies and not whether it settles: held late money can be final here.
 """
 
 from collections import Counter

@@ -21,7 +21,7 @@ RateOf = Callable[[Method, str, int], Rate | None]
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedTransfer:
-    """A new transfer that pays no quote, why, and what was asked for at its destination.
+    """A new transfer that is credited to no quote, why, and what was asked for where it came.
 
     `method` is None where it is switched off.
     """
@@ -44,7 +44,7 @@ class UnmatchedTransfer:
 def to_inbox(
     connection: Connection,
     unmatched: Sequence[UnmatchedTransfer],
-    owners: Mapping[int, Merchant],
+    merchants: Mapping[int, Merchant],
     rate_of: RateOf,
     now: int,
 ) -> None:
@@ -55,7 +55,7 @@ def to_inbox(
             mode=each.mode,
             transfer_id=each.id,
             reason=each.reason,
-            rates=_rates(each, owners[each.owner.merchant_id].currency, rate_of),
+            rates=_rates(each, merchants[each.owner.merchant_id].currency, rate_of),
         )
         for each in unmatched
     ]
@@ -71,18 +71,16 @@ def to_inbox(
     outbox.append_all(connection, [_event(each) for each in unmatched], now)
 
 
-def _rates(each: UnmatchedTransfer, currency: str, rate_of: RateOf) -> dict[str, Rate]:
+def _rates(found: UnmatchedTransfer, currency: str, rate_of: RateOf) -> dict[str, Rate]:
     """Return what a coin costs in the currencies in which it may be credited by hand some day."""
-    if each.method is None:
+    if found.method is None:
         return {}
-    found = {
-        one: rate_of(each.method, one, each.arrived_at)
-        for one in sorted({currency, *(asked.currency for asked in each.asked)})
-    }
-    return {one: rate for one, rate in found.items() if rate is not None}
+    currencies = {currency, *(each.currency for each in found.asked)}
+    rates = {each: rate_of(found.method, each, found.arrived_at) for each in sorted(currencies)}
+    return {each: rate for each, rate in rates.items() if rate is not None}
 
 
-def _event(each: UnmatchedTransfer) -> outbox.NewEvent:
+def _event(found: UnmatchedTransfer) -> outbox.NewEvent:
     """Return the event that tells of a transfer in the inbox."""
     happening = events.Happening(EventType.INBOX, None, None)
 
@@ -91,24 +89,24 @@ def _event(each: UnmatchedTransfer) -> outbox.NewEvent:
             "id": str(place.id),
             "seq": str(place.seq),
             "created_at": events.iso(place.id.at),
-            "reason": each.reason.value,
-            "payment": _describe(each),
-            "test": each.mode is Mode.TEST,
+            "reason": found.reason.value,
+            "payment": _describe(found),
+            "test": found.mode is Mode.TEST,
         }
         return events.body(happening, None, extra)
 
     return outbox.NewEvent(
-        each.owner.merchant_id, each.mode, None, EventType.INBOX, None, None, body
+        found.owner.merchant_id, found.mode, None, EventType.INBOX, None, None, body
     )
 
 
-def _describe(each: UnmatchedTransfer) -> dict[str, str | None] | None:
+def _describe(found: UnmatchedTransfer) -> dict[str, str | None] | None:
     """Return what an event says of a transfer that is no invoice's; money is text."""
-    if each.method is None:
+    if found.method is None:
         return None
     return {
-        "coin": each.method.symbol,
-        "network": each.method.chain,
-        "txid": each.txid,
-        "amount": money.format_coin(each.transfer.amount_atomic, each.method.decimals),
+        "coin": found.method.symbol,
+        "network": found.method.chain,
+        "txid": found.txid,
+        "amount": money.format_coin(found.transfer.amount_atomic, found.method.decimals),
     }

@@ -256,13 +256,13 @@ class Watch:
     async def _block_below_cursor(self, height: int) -> Block | None:
         """Return a block of the chain that our cursor is on; None while the node changes chains.
 
-        Our own header says which one that is: two nodes behind one address may answer in turns.
+        Two nodes behind one address may answer in turns, each for its own branch: what we have read
+        at that height is not taken from another one.
         """
-        ours = await self._header_hash(height)
-        if ours is not None:
-            return await self.chain.block(ours)
         block_hash = await self.chain.block_hash(height)
-        block = None if block_hash is None else await self.chain.block(block_hash)
+        if block_hash is None or await self._header_hash(height) not in {None, block_hash}:
+            return None
+        block = await self.chain.block(block_hash)
         # Asked last: a block of the cursor's chain is what was there before and is there still.
         cursor = await self._cursor()
         is_ours = cursor is not None and await self._is_on_chain(cursor)
