@@ -3,10 +3,14 @@
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from http.server import HTTPServer
 from pathlib import Path
+from typing import cast
 
 import pytest
+import typer
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from counterfoil.cli.program import app
@@ -28,6 +32,24 @@ def test_help_lists_the_commands() -> None:
         *("merchant", "key", "wallet", "channel", "chain"),
     ):
         assert f" {name} " in done.output
+
+
+def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name)
+
+
+def test_help_loses_no_word() -> None:
+    """What stands in brackets and begins with a small letter would be taken for a colour."""
+    every = list(commands(cast("TyperGroup", typer.main.get_command(app))))
+    assert len(every) > 30
+    for path in every:
+        shown = CliRunner().invoke(app, [*path, "--help"])
+        assert shown.exit_code == 0
+        assert not re.search(r" \.", shown.output), path
 
 
 def test_what_it_makes_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ def test_an_invoice_is_marked_and_unmarked(program: Program) -> None:
     ]
     assert program("invoice", "unmark", made, "--test") == [f"Invoice {made} is Unpaid."]
     for act in ("mark", "unmark"):
-        assert program.refused("invoice", act, made) == "There is no such invoice."
+        said = "There is no such invoice. If it is of test money, say --test."
+        assert program.refused("invoice", act, made) == said
+        unknown = program.refused("invoice", act, "99", "--test")
+        assert unknown == "There is no such invoice."
 
 
 def test_a_refund_is_noted(program: Program) -> None:
@@ -29,6 +32,7 @@ def test_a_refund_is_noted(program: Program) -> None:
     assert coin.split()[2:] == ["12.5", "TEST", "1", "ab12", "Half", "of", "it."]
     assert fiat.split()[2:] == ["12.50", "USD"]
     assert program.refused("invoice", "refund", made, "1", "--payment", "9", "--test") == (
-        "payment_id names no payment of this invoice."
+        "--payment names no payment of this invoice."
     )
-    assert program.refused("invoice", "refunds", made) == "There is no such invoice."
+    said = "There is no such invoice. If it is of test money, say --test."
+    assert program.refused("invoice", "refunds", made) == said

@@ -7,11 +7,13 @@ import re
 
 import pytest
 
+from counterfoil.app.parts import opened
 from counterfoil.cli.ledger import parse_time
 from counterfoil.core.errors import InvalidError
 from counterfoil.services.ledger import COLUMNS
+from counterfoil.settings import load
 from tests.cli.program import Program
-from tests.cli.test_repairs import pay_unseen
+from tests.cli.test_repairs import look, pay, pay_unseen
 
 PERIOD = ("--from", "2020-01-01", "--to", "2100-01-01")
 
@@ -39,7 +41,7 @@ def test_a_payment_in_either_form(program: Program) -> None:
 def test_live_and_test_money_are_apart(program: Program) -> None:
     asyncio.run(pay_unseen(program))
     program("rescan", "TEST", "--from", "1")
-    assert program("ledger", "export", *PERIOD) == [",".join(COLUMNS)]
+    assert program("ledger", "export", *PERIOD) == [",".join(f'"{name}"' for name in COLUMNS)]
     said = json.loads("\n".join(program("ledger", "export", *PERIOD, "--format", "json")))
     assert said == {"totals": {}, "entries": []}
 
@@ -55,6 +57,32 @@ def test_live_and_test_money_are_apart(program: Program) -> None:
 )
 def test_a_time_is_utc_where_it_names_no_zone(text: str, at: int) -> None:
     assert parse_time("from", text) == at
+
+
+def test_a_semicolon_ends_no_cell(program: Program) -> None:
+    asyncio.run(pay_unseen(program, order_id="A;=HYPERLINK(1)"))
+    program("rescan", "TEST", "--from", "1")
+    _, line = program("ledger", "export", *PERIOD, "--test")
+    assert '"A;=HYPERLINK(1)"' in line
+
+
+async def pay_seen(program: Program) -> None:
+    async with opened(load({}, {"data": program.folder})) as here:
+        await pay(here)
+        await look(here)
+
+
+def test_what_is_in_no_block_yet_is_told_of(program: Program) -> None:
+    asyncio.run(pay_seen(program))
+    done = program.run("ledger", "export", *PERIOD, "--test")
+    assert len(done.stdout.splitlines()) == 1
+    said = "1 transfer is in no block yet and not listed: export this period again.\n"
+    assert done.stderr == said
+
+
+def test_a_period_ends_after_it_begins(program: Program) -> None:
+    said = program.refused("ledger", "export", "--from", "2026-01-02", "--to", "2026-01-02")
+    assert said == "--to must be later than --from: it is the first time that is left out."
 
 
 def test_what_is_no_time_is_refused(program: Program) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from counterfoil.app.parts import opened
+from counterfoil.app.parts import Installation, opened
 from counterfoil.core.access import Principal, Scope
 from counterfoil.core.money import parse_fiat
 from counterfoil.core.ports import Mode, Outcome
@@ -18,20 +18,31 @@ from counterfoil.settings import load
 from tests.cli.program import Program
 
 
+async def look(here: Installation) -> None:
+    """Let the simulator be watched for a moment."""
+    await watching.ensure_chains(here.context)
+    watch = Watch(here.context, here.context.methods.chains["simulator"], "serve")
+    await watch.look(here.clock.now())
+    await watch.release()
+
+
+async def pay(here: Installation, **fields: Any) -> tuple[int, str]:
+    """Make a test invoice and pay it; nobody has looked yet."""
+    context, now = here.context, here.clock.now()
+    await look(here)
+    merchant = await merchants.find(here.database, None)
+    who = Principal(1, merchant.id, Mode.TEST, Scope.FULL)
+    draft = invoices.Draft(parse_fiat("25", "USD"), "USD", **fields)
+    made = await invoices.create(context, who, draft, now)
+    invoice = await invoices.get(context, who, made.id)
+    return made.id, await simulating.simulate(context, invoice, Outcome.EXACT, now)
+
+
 async def pay_unseen(program: Program, **fields: Any) -> tuple[int, str]:
     """Pay a test invoice in a block that the cursor passes without looking."""
     async with opened(load({}, {"data": program.folder})) as here:
-        context, now = here.context, here.clock.now()
-        await watching.ensure_chains(context)
-        watch = Watch(context, context.methods.chains["simulator"], "serve")
-        await watch.look(now)
-        await watch.release()
-        merchant = await merchants.find(here.database, None)
-        who = Principal(1, merchant.id, Mode.TEST, Scope.FULL)
-        draft = invoices.Draft(parse_fiat("25", "USD"), "USD", **fields)
-        made = await invoices.create(context, who, draft, now)
-        invoice = await invoices.get(context, who, made.id)
-        txid = await simulating.simulate(context, invoice, Outcome.EXACT, now)
+        invoice_id, txid = await pay(here, **fields)
+        now = here.clock.now()
 
         def skip(connection: sa.Connection) -> None:
             simulator.mine(connection, now, 3)
@@ -40,7 +51,7 @@ async def pay_unseen(program: Program, **fields: Any) -> tuple[int, str]:
             loops.add_header(connection, "simulator", tip)
 
         await here.database.write(skip)
-        return made.id, txid
+        return invoice_id, txid
 
 
 def test_what_was_missed_is_told_and_credited_once(program: Program) -> None:
@@ -88,4 +99,6 @@ def test_an_invoice_is_explained_before_and_after_the_repair(program: Program) -
 
 
 def test_an_unknown_invoice_is_not_explained(program: Program) -> None:
-    assert program.refused("explain", "77") == "There is no such invoice."
+    twice = "https://pay.example/pay-invoice?share_token=a&share_token=b"
+    for text in ("77", "9007199254740992", "9" * 5_000, twice):
+        assert program.refused("explain", text) == "There is no such invoice."

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from counterfoil.core.matching import Candidate, Kind, Matched, match
+from counterfoil.core.matching import AskedQuote, Kind, Matched, match
 from counterfoil.core.ports import Transfer
 
 MINUTE_MS = 60_000
@@ -20,7 +20,7 @@ SKEW_MS = {Kind.SHARED: 2 * MINUTE_MS, Kind.EXCLUSIVE: 120 * MINUTE_MS}
 def attribute(
     sent: Transfer,
     kind: Kind,
-    quotes: Sequence[Candidate],
+    quotes: Sequence[AskedQuote],
     at: int,
     *,
     is_own: bool,
@@ -55,7 +55,7 @@ def attribute(
     return next(reason for reason in order if reason in reasons)
 
 
-def _age(q: Candidate, at: int) -> tuple[int, int, int]:
+def _age(q: AskedQuote, at: int) -> tuple[int, int, int]:
     """Rank what was shown before the payment above what came after it: the newest, the oldest."""
     if q.created_at <= at:
         return (1, q.created_at, q.quote_id)
@@ -69,7 +69,7 @@ def check(seed: int, count: int) -> Counter[str]:
     for number in range(count):
         kind = chance.choice(tuple(Kind))
         quotes = [
-            Candidate(
+            AskedQuote(
                 quote_id=place,
                 method=chance.choice(("LTC", "LTC", "LTC", "DOGE")),
                 amount_atomic=chance.randrange(1, 5),

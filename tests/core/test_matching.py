@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from counterfoil.core.matching import (
     QUARANTINE_MS,
-    Candidate,
+    AskedQuote,
     Kind,
     Known,
     Matched,
@@ -39,21 +39,21 @@ def quote(
     tag: str | None = None,
     created_at: int = T,
     released_at: int | None = None,
-) -> Candidate:
-    return Candidate(number, method, amount, tag, created_at, released_at)
+) -> AskedQuote:
+    return AskedQuote(number, method, amount, tag, created_at, released_at)
 
 
 def matched(
     kind: Kind,
     one: Transfer,
-    *candidates: Candidate,
+    *asked: AskedQuote,
     at: int = T,
     is_own: bool = False,
     is_older: bool = False,
 ) -> int | str:
     """Return the number of the quote that is paid, or the reason why none is."""
-    answer = match(one, kind, candidates, at, is_own=is_own, is_older=is_older)
-    again = match(one, kind, candidates[::-1], at, is_own=is_own, is_older=is_older)
+    answer = match(one, kind, asked, at, is_own=is_own, is_older=is_older)
+    again = match(one, kind, asked[::-1], at, is_own=is_own, is_older=is_older)
     assert again == answer
     return answer.quote_id if isinstance(answer, Matched) else answer.reason.value
 
@@ -175,7 +175,7 @@ def test_a_tag_is_not_released() -> None:
 
 quotes = st.lists(
     st.builds(
-        Candidate,
+        AskedQuote,
         quote_id=st.integers(1, 9),
         method=st.sampled_from(["LTC", "DOGE"]),
         amount_atomic=st.sampled_from([1, 2, 3]),
@@ -184,20 +184,20 @@ quotes = st.lists(
         released_at=st.none() | st.integers(0, 20).map(lambda n: T + n * MINUTE_MS),
     ),
     max_size=6,
-    unique_by=lambda candidate: candidate.quote_id,
+    unique_by=lambda each: each.quote_id,
 )
 
 
 @given(quotes, st.sampled_from(Kind), st.sampled_from([1, 2, 3, 4]), st.integers(-3, 20))
 def test_a_transfer_pays_only_what_it_may(
-    known: list[Candidate], kind: Kind, amount: int, minute: int
+    known: list[AskedQuote], kind: Kind, amount: int, minute: int
 ) -> None:
     one, at = transfer(amount), T + minute * MINUTE_MS
     answer = match(one, kind, known, at, is_own=False, is_older=False)
     if isinstance(answer, Unmatched):
         assert kind is Kind.SHARED or answer.reason is not Reason.NO_EXACT_AMOUNT
         return
-    (paid,) = (candidate for candidate in known if candidate.quote_id == answer.quote_id)
+    (paid,) = (each for each in known if each.quote_id == answer.quote_id)
     assert paid.method == one.method
     if kind is Kind.SHARED:
         assert paid.amount_atomic == amount
@@ -305,9 +305,9 @@ class Shop:
     """A shop that sells things of a few prices on one shared address."""
 
     below: Callable[[int], int]
-    quotes: list[Candidate] = field(default_factory=list)
+    quotes: list[AskedQuote] = field(default_factory=list)
 
-    def sell(self, price: int, now: int) -> Candidate | None:
+    def sell(self, price: int, now: int) -> AskedQuote | None:
         taken = {q.amount_atomic for q in self.quotes if now < (q.released_at or 0)}
         used = {q.amount_atomic for q in self.quotes}
         amount = pick_amount(price, 1, None, known(taken, used), self.below)
@@ -318,7 +318,7 @@ class Shop:
         self.quotes.append(sold)
         return sold
 
-    def pay(self, sold: Candidate, at: int) -> int | None:
+    def pay(self, sold: AskedQuote, at: int) -> int | None:
         end = matched(Kind.SHARED, transfer(sold.amount_atomic), *self.quotes, at=at)
         return end if isinstance(end, int) else None
 
@@ -332,7 +332,7 @@ def test_a_late_payer_is_never_credited_to_a_stranger(seed: int) -> None:
     chance = Random(seed)
     shop = Shop(chance.randrange)
     now, refused = T, 0
-    payments: list[tuple[int, Candidate]] = []
+    payments: list[tuple[int, AskedQuote]] = []
     for _ in range(600):
         now += chance.randrange(20 * MINUTE_MS)
         sold = shop.sell(chance.choice((50_000, 50_030, 250_000)), now)

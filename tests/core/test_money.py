@@ -199,6 +199,20 @@ def test_what_was_asked_for_is_worth_what_is_due(
     assert money.to_fiat(asked, rate, paid_in.decimals) >= fiat
 
 
+@given(amounts(), prices, methods())
+def test_a_price_says_what_its_amount_is_worth(
+    drawn: tuple[Decimal, str], rate: Decimal, paid_in: Method
+) -> None:
+    due, currency = drawn
+    fiat = money.payable_fiat(due, currency, rate, paid_in)
+    asked = money.to_atomic(fiat, rate, paid_in)
+    one_step = money.to_fiat(paid_in.step_atomic, rate, paid_in.decimals)
+    off = money.to_fiat(asked, rate, paid_in.decimals) - Fraction(fiat)
+    # It is off by the rounding to a step, or to a minor unit, and not by the least amount.
+    assert 0 <= off < max(one_step, Fraction(money.minor_unit(currency)))
+    assert fiat == due or asked - paid_in.step_atomic < paid_in.least_atomic
+
+
 def test_a_whole_number_of_steps_is_not_rounded() -> None:
     bitcoin = method(8, step_atomic=1, least_atomic=546)
     assert money.to_atomic(Decimal("25.00"), Decimal(100_000), bitcoin) == 25_000

@@ -43,6 +43,7 @@ from tests.sim.server import empty_database, share_compiled_statements
 T = TypeVar("T")
 SHARES = st.sampled_from([100, 100, 100, 50, 99, 200])
 PLACES = st.integers(0, 7)
+PRICES = st.sampled_from(["50", "99.5", "100", "200"])
 
 
 class InvoiceLife(RuleBasedStateMachine):
@@ -128,17 +129,15 @@ class InvoiceLife(RuleBasedStateMachine):
     def see(self, sent: Transaction, *, arrived_at: int | None = None) -> None:
         """Look, and let the model match what has come to the invoice's address."""
         quotes = self.model.quotes
+        ours = [t for t in sent.transfers if t.destination.decode() == quotes[0].address]
+        first = self.first_of(sent, sum(each.amount_atomic for each in ours))
         self.look()
+        at, price = arrived_at or self.shop.clock.now(), Fraction(self.price) / 10**COIN.decimals
+        if first is not None:
+            at, price = first.arrived_at, first.arrival_value / first.amount
         new = [
-            Sent(
-                sent,
-                each.index,
-                each.amount_atomic,
-                arrived_at or self.shop.clock.now(),
-                Fraction(self.price) * each.amount_atomic / 10**COIN.decimals,
-            )
-            for each in sent.transfers
-            if each.destination.decode() == quotes[0].address
+            Sent(sent, each.index, each.amount_atomic, at, price * each.amount_atomic)
+            for each in ours
         ]
         later, self.model.quotes = self.model.quotes, quotes
         for one in new:
@@ -146,6 +145,23 @@ class InvoiceLife(RuleBasedStateMachine):
         self.model.quotes = later
         self.model.sent += new
         self.model.watch(self.shop.chain, self.shop.clock.now())
+
+    def first_of(self, sent: Transaction, amount: int) -> Sent | None:
+        """Return what a transaction pays once more, as one with a higher fee does.
+
+        Its payer is no later for it.
+        """
+        replaced: dict[str, list[Sent]] = {}
+        for one in self.model.sent:
+            if not (one.is_gone or one.depth or one.transaction.txid == sent.txid):
+                replaced.setdefault(one.transaction.txid, []).append(one)
+        same = [
+            parts[0]
+            for parts in replaced.values()
+            if not set(sent.spends).isdisjoint(parts[0].transaction.spends)
+            and amount == sum(part.amount for part in parts)
+        ]
+        return min(same, key=lambda one: one.arrived_at, default=None)
 
     # --- payers -------------------------------------------------------------------------------
 
@@ -184,11 +200,22 @@ class InvoiceLife(RuleBasedStateMachine):
 
     @rule(place=PLACES, is_back=st.booleans())
     def replace(self, *, place: int, is_back: bool) -> None:
-        """The payer spends the coins again, for the same or for something else."""
+        """The payer spends the coins again, for the invoice or for something else."""
         victim = self.some(place, waiting=True)
         if victim is not None:
             outputs = [("w1elsewhere", 1_000)] if is_back else self.outputs((0, 100))
             self.see(self.shop.chain.broadcast(*outputs, spends=victim.transaction.spends))
+
+    @rule(place=PLACES, minutes=st.sampled_from([1, 5, 16]), price=PRICES)
+    def raise_the_fee(self, place: int, minutes: int, price: str) -> None:
+        """The payer waits in vain for a block, and sends the same with a higher fee."""
+        victim = self.some(place, waiting=True)
+        if victim is not None:
+            self.look(minutes * 60)
+            self.move_price(price)
+            sent = victim.transaction
+            same = [(each.destination.decode(), each.amount_atomic) for each in sent.transfers]
+            self.see(self.shop.chain.broadcast(*same, spends=sent.spends))
 
     @rule(place=PLACES)
     def drop(self, place: int) -> None:
@@ -233,7 +260,7 @@ class InvoiceLife(RuleBasedStateMachine):
         self.shop.chain.is_away = False
         self.look()
 
-    @rule(price=st.sampled_from(["50", "99.5", "100", "200"]))
+    @rule(price=PRICES)
     def move_price(self, price: str) -> None:
         self.price = Decimal(price)
         prices = {("COIN", "USD"): self.price}

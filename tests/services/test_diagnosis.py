@@ -1,6 +1,7 @@
 """The facts of an explanation, gathered from real stores and a chain that does what it is told."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import sqlalchemy as sa
 
@@ -82,6 +83,16 @@ async def test_a_payment_on_its_way(shop: Shop) -> None:
     assert case.missing == "25.00"
 
 
+async def test_nothing_is_missing_of_what_has_been_forgiven(shop: Shop) -> None:
+    shop.principal = replace(shop.principal, tolerance=Decimal(1))
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    shop.chain.pay(quote.address, quote.amount_atomic * 995 // 1_000)
+    await shop.look()
+    case = await examine(shop, invoice)
+    assert (case.status, case.missing, case.coins) == (Status.CONFIRMING, None, ())
+
+
 async def test_a_late_payment_says_what_it_counts_for(shop: Shop) -> None:
     invoice = await shop.invoice()
     quote = await shop.quote(invoice)
@@ -99,7 +110,9 @@ async def test_a_near_amount_in_the_inbox_is_named_and_a_far_one_is_not(stall: S
     stall.chain.pay(quote.address, quote.amount_atomic * 94 // 100)
     await stall.look()
     case = await examine(stall, invoice)
-    assert [(stray.txid, stray.reason) for stray in case.strays] == [(near.txid, "no_exact_amount")]
+    assert [(each.txid, each.reason) for each in case.uncredited] == [
+        (near.txid, "no_exact_amount")
+    ]
 
 
 async def test_a_node_that_is_away_is_said(shop: Shop) -> None:

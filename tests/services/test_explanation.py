@@ -19,7 +19,7 @@ from counterfoil.services.explanation import (
     Output,
     Owner,
     Seen,
-    Stray,
+    Uncredited,
     advice,
     findings,
 )
@@ -60,7 +60,7 @@ OPEN = Case(
     coins=(DUE,),
     asked=(ASKED,),
     seen=(),
-    strays=(),
+    uncredited=(),
     networks=(NETWORK,),
 )
 FOUND = Lookup("litecoin", "ab", Answer.FOUND, height=40, confirmations=11, cursor_height=50)
@@ -277,9 +277,9 @@ def test_a_fact_has_its_sentence(name: str) -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_of_the_inbox_has_words(reason: Reason) -> None:
-    stray = Stray("LTC", "cd", "0.2", "ltc1shop", 49, reason.value)
+    stray = Uncredited("LTC", "cd", "0.2", "ltc1shop", 49, reason.value)
     sentence = f"0.2 LTC to ltc1shop in transaction cd lies in the inbox. {WHY[reason]}"
-    assert sentence in findings(case(strays=(stray,)))
+    assert sentence in findings(case(uncredited=(stray,)))
 
 
 def test_what_is_paid_misses_nothing() -> None:
@@ -333,7 +333,7 @@ ADVICE: dict[str, tuple[Case, str]] = {
         "Wait a moment: the payment will be recorded when the watcher has read that far.",
     ),
     "something in the inbox": (
-        case(strays=(Stray("LTC", "cd", "0.2", "ltc1shop", 49, "no_exact_amount"),)),
+        case(uncredited=(Uncredited("LTC", "cd", "0.2", "ltc1shop", 49, "no_exact_amount"),)),
         (
             "Look with `counterfoil inbox list` whether what lies there was meant for this "
             "invoice; if it was, credit it: `counterfoil inbox attach ID 12`."

@@ -34,7 +34,7 @@ async def test_what_lies_there_is_listed_with_the_invoice_it_was_meant_for(stall
     ]
     assert (shown["reason"], shown["state"], shown["confirmations"]) == (
         "no_exact_amount",
-        "confirming",
+        "mined",
         1,
     )
     assert shown["message"] == "No invoice had a price of exactly this amount when it came."

@@ -1,6 +1,7 @@
 """Money that comes late: taken for what it is worth, or held until the merchant has decided."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
@@ -8,7 +9,8 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.payment import LateMoney, Progress
 from counterfoil.core.ports import Mode
 from counterfoil.db.invoices import Invoice
-from counterfoil.services import invoices, ledger, marks, merchants
+from counterfoil.rates.fixed import FixedRates
+from counterfoil.services import invoices, ledger, marks, merchants, rates
 from counterfoil.services.context import Methods
 from tests.services.moves import actor, attach, credited_ids, deeds, detach
 from tests.services.shop import Shop
@@ -120,3 +122,73 @@ async def test_held_money_settles_an_invoice_that_is_marked(shop: Shop) -> None:
     await marks.mark(shop.context, actor(shop), invoice.id, shop.clock.now())
     assert await shop.status(invoice) is Status.PAID
     assert await shop.conditions(invoice) == ["marked"]
+
+
+# --- a fee that is raised ------------------------------------------------------------------------
+
+
+async def pay_and_raise_the_fee(
+    shop: Shop, share: int = 100, *, is_mined: bool = False
+) -> tuple[Invoice, int]:
+    """Pay in time, and once more with a higher fee when the coin is worth half of it.
+
+    `share` is what the second transaction pays, in per cent. Return the invoice, and when the first
+    one came.
+    """
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    first = shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    came_at = shop.clock.now()
+    await shop.look(5 * 60)
+    half = {("COIN", "USD"): Decimal(50)}
+    await rates.refresh(shop.store, [FixedRates(half)], shop.clock.now())
+    shop.chain.pay(quote.address, quote.amount_atomic * share // 100, first.spends)
+    if not is_mined:
+        await shop.look()
+    shop.chain.mine(2)
+    await shop.look()
+    return invoice, came_at
+
+
+@pytest.mark.parametrize("late_money", LateMoney)
+@pytest.mark.parametrize("is_mined", [True, False])
+async def test_whoever_raises_the_fee_is_no_later_for_it(
+    shop: Shop, late_money: LateMoney, *, is_mined: bool
+) -> None:
+    await shop.listen()
+    await become(shop, late_money)
+    invoice, came_at = await pay_and_raise_the_fee(shop, is_mined=is_mined)
+    assert (await shop.status(invoice), await shop.conditions(invoice)) == (Status.PAID, [])
+    assert await shop.events(invoice) == ["payment_detected", "payment_confirmed"]
+    _, items = await invoices.list_payments(shop.context, shop.principal, invoice.id)
+    assert {item.first_seen_at for item in items} == {came_at}
+
+
+@pytest.mark.parametrize(("share", "worth"), [(101, "12.62"), (99, "12.37")])
+async def test_whoever_then_pays_another_amount_pays_late(
+    shop: Shop, share: int, worth: str
+) -> None:
+    await shop.listen()
+    invoice, came_at = await pay_and_raise_the_fee(shop, share)
+    found, (_, second) = await invoices.list_payments(shop.context, shop.principal, invoice.id)
+    shown = invoices.describe_payment(shop.context, found, second)
+    assert (shown["fiat_value"], found.standing.status) == (worth, Status.UNPAID)
+    # The shop is told the same.
+    told = [body["payment"]["fiat_value"] for body in await shop.bodies(invoice)]
+    assert told == ["25.00", "25.00", worth]
+    assert second.first_seen_at > came_at
+
+
+async def test_whoever_then_pays_another_invoice_too_pays_late(shop: Shop) -> None:
+    invoice, other = await shop.invoice(), await shop.invoice()
+    quote, dearer = await shop.quote(invoice), await shop.quote(other)
+    first = shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    came_at = shop.clock.now()
+    await shop.look(5 * 60)
+    both = ((quote.address, quote.amount_atomic), (dearer.address, dearer.amount_atomic))
+    shop.chain.broadcast(*both, spends=first.spends)
+    await shop.look()
+    _, (paid,) = await invoices.list_payments(shop.context, shop.principal, other.id)
+    assert paid.first_seen_at > came_at

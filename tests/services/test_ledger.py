@@ -54,7 +54,8 @@ async def test_the_sums_are_those_of_the_chain_to_the_last_unit(stall: Shop) -> 
     stall.chain.pay("w1else", 5, spends=lost.spends)
     await stall.look()
     found = await read(stall)
-    rows = found.rows
+    rows, waiting = found.rows, found.unconfirmed
+    assert waiting == 1
     assert sum(int(row["amount_atomic"]) for row in rows) == sum(sent)
     assert await mined_sum(stall) == sum(sent)
     assert found.credited_atomic == {COIN.id: sum(sent[:2])}

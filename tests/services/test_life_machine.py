@@ -75,6 +75,7 @@ def detached_in_silence() -> Iterator[None]:
         detached_in_silence,
         faults.expiry_without_looking,
         faults.late_payment_ignored,
+        faults.raised_fee_is_late,
     ],
 )
 def test_a_planted_fault_is_found(plant: Callable[[], AbstractContextManager[None]]) -> None:

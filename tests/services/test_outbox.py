@@ -1,5 +1,7 @@
 """Claiming deliveries and what follows from each attempt, on both databases."""
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 
 from counterfoil.core import retry
@@ -198,6 +200,40 @@ async def test_three_days_of_failures_pause_a_channel(shop: Shop) -> None:
     assert await claim(shop) == []
     assert await outbox.resume(shop.store, channel_id, shop.clock.now()) == 3
     assert len(await claim(shop)) == 3
+
+
+async def test_one_failure_after_quiet_days_pauses_nothing(shop: Shop) -> None:
+    channel_id = await shop.listen()
+    await shop.tell(await shop.order())
+    for _ in range(retry.REFUSALS_MAX):
+        await answer(shop, await claim_one(shop), REFUSED)
+        shop.clock.advance(retry.HOUR_MS * 2)
+    shop.clock.advance(PAUSE_AFTER_MS)
+    await shop.tell(await shop.order())
+    await answer(shop, await claim_one(shop), LATER)
+    assert (await channel(shop, channel_id)).paused_at is None
+    # Unless that one is given up as well.
+    for _ in range(retry.REFUSALS_MAX - 1):
+        shop.clock.advance(retry.HOUR_MS * 2)
+        await answer(shop, await claim_one(shop), REFUSED)
+    assert (await channel(shop, channel_id)).paused_at is not None
+
+
+async def test_a_channel_that_must_wait_takes_no_place_of_others(shop: Shop) -> None:
+    await shop.listen()
+    invoice = await shop.order()
+    await shop.tell(invoice)
+    await answer(shop, await claim_one(shop), LATER)
+    # Due by itself, but the one before it waits.
+    await shop.tell(invoice)
+    shop.clock.advance(1)
+    other = await open_shop(shop.store, shop.clock, wallet="xpub of others", name="Other")
+    other.context = replace(other.context, entropy=shop.context.entropy)
+    well = await other.listen()
+    await other.tell(await other.order())
+    now = shop.clock.now()
+    (claimed,) = await outbox.claim(shop.store, now, limit=1, per_channel=1, sending={})
+    assert claimed.channel_id == well
 
 
 async def test_one_success_ends_the_count_of_days(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from counterfoil.core.ports import Transaction, Transfer
 from counterfoil.core.quote import LOCK_MS
 from counterfoil.db import quotes
 from counterfoil.db.engine import Database
+from counterfoil.db.invoices import Invoice
 from counterfoil.db.schema import amount_hold, chain
 from counterfoil.db.schema import invoice as invoice_table
 from counterfoil.rates.fixed import FixedRates
@@ -23,6 +25,7 @@ from counterfoil.services.context import Methods
 from counterfoil.services.quotes import choose
 from tests.conftest import FakeClock
 from tests.services.shop import MINUTE, SECOND, Shop, at_once, open_shop
+from tests.services.till import visit
 from tests.sim.chain import COIN, WorldChain
 
 
@@ -296,3 +299,62 @@ async def test_the_clock_looks_no_more_at_what_holds_a_part_of_the_money(shop: S
     await shop.tick()
     assert await shop.status(invoice) is Status.UNPAID
     assert (await shop.read(invoice.id)).rev == rev
+
+
+# --- a rest that is less than can be sent -------------------------------------------------------
+
+
+async def short_by_little(
+    database: Database, clock: FakeClock
+) -> tuple[Shop, Invoice, Transaction]:
+    """Pay an invoice of 100.00 but for 0.20, where the least that can be sent is worth 0.50."""
+    coin = replace(COIN, least_atomic=500_000)
+    shop = await open_shop(database, clock, chain=WorldChain(methods=(coin,)))
+    await shop.listen()
+    invoice = await shop.invoice("100.00")
+    quote = await shop.quote(invoice)
+    sent = shop.chain.pay(quote.address, quote.amount_atomic - 200_000)
+    await shop.look()
+    return shop, invoice, sent
+
+
+async def test_the_least_that_can_be_sent_is_asked_for_at_what_it_is_worth(
+    database: Database, clock: FakeClock
+) -> None:
+    shop, invoice, _ = await short_by_little(database, clock)
+    rest = await shop.quote(invoice)
+    assert (str(rest.fiat), rest.amount_atomic) == ("0.50", 500_000)
+    view = await visit(shop, invoice.share_token)
+    assert (view.due, view.price and view.price.is_least) == ("0.20", True)
+    shop.chain.pay(rest.address, rest.amount_atomic)
+    await shop.look()
+    shop.chain.mine(2)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    assert (await shop.read(invoice.id)).standing.final == Fraction("100.30")
+
+
+async def test_whoever_sends_more_than_that_is_credited_with_all_of_it(
+    database: Database, clock: FakeClock
+) -> None:
+    shop, invoice, _ = await short_by_little(database, clock)
+    shop.chain.pay((await shop.quote(invoice)).address, 10_000_000)
+    await shop.look()
+    assert (await shop.read(invoice.id)).standing.seen == Fraction("109.80")
+
+
+async def test_the_fee_of_the_first_part_may_still_be_raised(
+    database: Database, clock: FakeClock
+) -> None:
+    shop, invoice, first = await short_by_little(database, clock)
+    await shop.look(5 * 60)
+    quote = (await shop.quotes(invoice))[0]
+    shop.chain.pay(quote.address, quote.amount_atomic - 200_000, first.spends)
+    await shop.look()
+    assert (await shop.read(invoice.id)).standing.seen == Fraction("99.80")
+
+
+async def test_a_price_that_can_be_sent_is_what_is_due(shop: Shop) -> None:
+    view = await visit(shop, (await shop.invoice()).share_token)
+    assert view.price is not None
+    assert (view.price.fiat, view.price.is_least) == ("25.00", False)

@@ -153,6 +153,14 @@ class WorldChain:
         self.receive(transaction)
         return transaction
 
+    def raise_fee(self, transaction: Transaction) -> Transaction:
+        """Broadcast the same payment with a higher fee, which is another transaction."""
+        self._made += 1
+        raised = replace(transaction, txid=_hash("tx", self._made))
+        self.made[raised.txid] = raised
+        self.receive(raised)
+        return raised
+
     def receive(self, transaction: Transaction) -> None:
         """Take a transaction into the mempool instead of its rivals."""
         self.pool = {

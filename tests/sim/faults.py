@@ -217,6 +217,13 @@ def late_payment_ignored() -> Iterator[None]:
 
 
 @contextmanager
+def raised_fee_is_late() -> Iterator[None]:
+    """A payment comes when its last transaction does, whatever that takes the place of."""
+    with _replaced(observations, "_find_replaced", lambda *_: {}):
+        yield
+
+
+@contextmanager
 def walk_back_told_first() -> Iterator[None]:
     """The blocks that were left are taken back and told of, and only then the others are read."""
 

@@ -104,6 +104,8 @@ class Server:
         self.disk = Disk()
         self.fuse = Fuse(random.Random(self.seed + 3))
         self.intents: dict[tuple[str, int], Intent] = {}
+        # What was paid once more with a higher fee, by the transaction that did it.
+        self.first_of: dict[str, str] = {}
         self.steps = Steps(self)
         self.receiver.on_first = self.steps.hear
 

@@ -84,6 +84,7 @@ class Steps:
     def check(self) -> None:
         """Look at everything that is new, and at the little that may change at any time."""
         self._check_transfers()
+        self._check_raised_fees()
         self._check_destinations()
         self._check_acts_by_hand()
         changed = self._check_changes()
@@ -118,6 +119,13 @@ class Steps:
             elif invoice_id != meant.invoice_id:
                 fault = f"transfer {transfer_id} of {meant.invoice_id} went to {invoice_id}"
                 self._note("credited_twice", fault)
+
+    def _check_raised_fees(self) -> None:
+        """What takes the place of an unconfirmed payment and is the same came when that did."""
+        for txid, first in self.world.first_of.items():
+            for came_at, first_came_at in self.rows(_RAISED, first, txid):
+                fault = f"{txid} came at {came_at}, and {first} before it at {first_came_at}"
+                self._note("lost", fault)
 
     def _check_destinations(self) -> None:
         """A shown address is that of its wallet, told by other code than that which showed it."""
@@ -260,6 +268,17 @@ _TRANSFERS = """
     JOIN destination d ON d.id = t.destination_id
     LEFT JOIN payment p ON p.transfer_id = t.id AND p.detached_at IS NULL
     WHERE t.id > ? ORDER BY t.id
+"""
+# A transaction is matched in the look in which it is recorded, and in which its rival is gone.
+_RAISED = """
+    SELECT DISTINCT x.first_seen_at, f.first_seen_at
+    FROM chain_transaction f
+    JOIN chain_transaction x ON x.chain = f.chain
+    JOIN transfer t ON t.transaction_id = x.id
+    LEFT JOIN payment p ON p.transfer_id = t.id
+    LEFT JOIN inbox i ON i.transfer_id = t.id
+    WHERE f.txid = ? AND x.txid = ? AND f.gone_at = coalesce(p.created_at, i.created_at)
+      AND x.first_seen_at <> f.first_seen_at
 """
 _SHOWN = """
     SELECT d.id, d.address, w.value, d.derivation_index

@@ -15,10 +15,11 @@ pytestmark = [pytest.mark.sim, pytest.mark.timeout(300)]
 
 # A world with addresses for each invoice, in which some are paid, in time
 # and late, some expire, and one is reversed.
-SEED = 8
-# Two in which the merchant has done by hand, in the one or the other, all that can be done.
-SEED_BY_HAND = 27
-SEED_UNMARKED = 46
+SEED = 53
+# Two in which the merchant has done by hand, in the one or the other, all that can be done, and in
+# the second of which a fee was raised.
+SEED_BY_HAND = 61
+SEED_UNMARKED = 204
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +123,17 @@ async def test_a_step_notices_what_became_of_acts_by_hand(
     check_noticed(world_by_hand, violation, told)
 
 
-async def test_a_step_notices_a_mark_that_was_taken_away(world_unmarked: World) -> None:
-    check_noticed(
-        world_unmarked, "UPDATE invoice SET marked_at = 1", "is not as unmark has left it"
-    )
+UNMARKED = [
+    ("UPDATE invoice SET marked_at = 1", "is not as unmark has left it"),
+    ("UPDATE chain_transaction SET first_seen_at = first_seen_at + id", "before it at"),
+]
+
+
+@pytest.mark.parametrize(("violation", "told"), UNMARKED)
+async def test_a_step_notices_what_else_happens(
+    world_unmarked: World, violation: str, told: str
+) -> None:
+    check_noticed(world_unmarked, violation, told)
 
 
 def check_noticed(world: World, violation: str, told: str) -> None:

@@ -166,16 +166,29 @@ class World(Server):
             )
 
     async def _rival(self) -> None:
-        """Spend the coins of an unconfirmed payment again, back to its payer or to us."""
+        """Spend the coins of an unconfirmed payment again, back to its payer, to us, or alike."""
         waiting = [t for t in self.paid if t.txid in self.chain.pool]
         if not waiting:
             return
         victim = self.chance.choice(waiting)
-        if self.chance.randrange(2):
-            elsewhere = ("w1elsewhere", 1_000)
-            self.paid.append(self.chain.broadcast(elsewhere, spends=victim.spends))
-        else:
-            self._send([self.chance.choice(self.shown)], [100], victim.spends)
+        match self.chance.randrange(3):
+            case 0:
+                elsewhere = ("w1elsewhere", 1_000)
+                self.paid.append(self.chain.broadcast(elsewhere, spends=victim.spends))
+            case 1:
+                self._send([self.chance.choice(self.shown)], [100], victim.spends)
+            case _:
+                self._raise_fee(victim)
+
+    def _raise_fee(self, first: Transaction) -> None:
+        """Pay the same once more, as somebody does for whom it takes too long."""
+        raised = self.chain.raise_fee(first)
+        self.paid.append(raised)
+        self.first_of[raised.txid] = first.txid
+        self.tally.payments += len(raised.transfers)
+        for each in raised.transfers:
+            if (first.txid, each.index) in self.intents:
+                self.intents[raised.txid, each.index] = self.intents[first.txid, each.index]
 
     async def _drop(self) -> None:
         waiting = [t for t in self.paid if t.txid in self.chain.pool]

@@ -46,6 +46,11 @@ def test_it_is_openapi() -> None:
     assert DOCUMENT["openapi"].startswith("3.1")
 
 
+def test_schemas_have_plain_names() -> None:
+    """Two of one name would be called by their modules, in every client that is made of this."""
+    assert all(name.isalnum() for name in SCHEMAS)
+
+
 def test_every_endpoint_is_in_it_and_nothing_else() -> None:
     shown = {(method, path) for method, path, _ in operations()}
     assert shown == {(each.method, each.path) for each in ENDPOINTS}

@@ -4,12 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterfoil.cli.session import (
-    MerchantName,
-    Sentences,
-    print_table,
-    session_of,
-)
+from counterfoil.cli.session import MerchantName, Sentences, id_argument, print_table, session_of
 from counterfoil.core.errors import InvalidError, NotFoundError, Problem
 from counterfoil.core.events import DEFAULT_EVENTS, EventID, iso
 from counterfoil.core.invoice import EventType
@@ -22,7 +17,7 @@ channel = typer.Typer(
     cls=Sentences, no_args_is_help=True, help="Webhooks: make, test and look after them."
 )
 
-ChannelID = Annotated[int, typer.Argument(metavar="ID", help="Of `counterfoil channel list`.")]
+ChannelID = Annotated[int, id_argument(metavar="ID", help="Of `counterfoil channel list`.")]
 LOG_LINES = 50
 # It looks like no payment: no invoice, no status, and a name that is no event's.
 _TEST_BODY = b'{"event":"test","invoice_id":"","status":"","payment_id":"","test":true}'
@@ -35,7 +30,7 @@ def add_channel(
     url: Annotated[str, typer.Argument(help="Such as https://shop.example/webhook.")],
     events: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Which, or all [default: the three of payments]."),
+        typer.Option(metavar="A,B", help="Which, or all; if not given, the three of payments."),
     ] = None,
     merchant_name: MerchantName = None,
 ) -> None:

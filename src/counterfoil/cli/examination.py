@@ -18,7 +18,7 @@ from counterfoil.core import events, money
 from counterfoil.core.errors import CounterfoilError, NodeError
 from counterfoil.core.ports import Chain, Mode
 from counterfoil.services import rates, wallets
-from counterfoil.services.watching import ChainState
+from counterfoil.services.watching import ChainState, tip_trouble
 from counterfoil.settings import Settings, variable
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
@@ -28,8 +28,6 @@ _LEVEL_WIDTH, _SUBJECT_WIDTH = 9, 12
 _SKEW_MAX_MS = 10_000
 # Miners' clocks may be a little fast; this far ahead of ours it is ours that is slow.
 _BLOCK_AHEAD_MAX_MS = 10 * 60_000
-_TIP_AGE_INTERVALS = 10
-_UNWATCHED_AFTER_MS = 60_000
 _LAG_MAX_BLOCKS = 3
 
 
@@ -204,10 +202,8 @@ class _Examination:
             hint = "" if chain.block_interval_s else " On regtest, mine a block."
             text = f"The node is still syncing, at block {head.height}. Wait for it.{hint}"
             return Finding(PROBLEM, chain.name, text)
-        age_s = (self.clock.now() - head.mined_at) // 1_000
-        if chain.block_interval_s and age_s > chain.block_interval_s * _TIP_AGE_INTERVALS:
-            text = f"The newest block is {age_s // 60} minutes old. Look at the node's peers."
-            return Finding(PROBLEM, chain.name, text)
+        if trouble := tip_trouble(chain, head, self.clock.now()):
+            return Finding(PROBLEM, chain.name, f"{trouble} Look at the node's peers.")
         return await self._cursor_finding(chain, head.height)
 
     async def _cursor_finding(self, chain: Chain, height: int) -> Finding:
@@ -217,8 +213,7 @@ class _Examination:
         if state is None or state.cursor is None:
             return Finding(OK, chain.name, f"{node}; `counterfoil serve` starts to watch there.")
         cursor = state.cursor
-        is_watched = self.clock.now() - (state.checked_at or 0) <= _UNWATCHED_AFTER_MS
-        if not is_watched:
+        if not state.is_looked_at(self.clock.now()):
             text = f"{node}, and nobody watches: start `counterfoil serve`."
             return Finding(NOTE, chain.name, text)
         if state.trouble is not None:

@@ -4,66 +4,65 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from counterfoil.cli.session import MerchantName, Sentences, print_table, session_of
+from counterfoil.cli.session import (
+    LINES,
+    IsTest,
+    Limit,
+    MerchantName,
+    Sentences,
+    act,
+    id_argument,
+    print_table,
+    tell_of_more,
+)
 from counterfoil.core.money import name_coins
-from counterfoil.core.ports import Mode
 
 if TYPE_CHECKING:
     from counterfoil.app.parts import Installation
     from counterfoil.services.audit import Actor
-
-LINES = 20
 
 inbox = typer.Typer(
     cls=Sentences,
     no_args_is_help=True,
     help="What came and pays no invoice: list it, credit it, or set it aside.",
 )
-IsTest = Annotated[bool, typer.Option("--test", help="Of test money.")]
-ItemID = Annotated[int, typer.Argument(metavar="ID", help="Of `counterfoil inbox list`.")]
-
-
-async def actor(here: "Installation", merchant_name: str | None, *, is_test: bool) -> "Actor":
-    """Return who acts: somebody at the command line, for a merchant, in a mode."""
-    from counterfoil.services import merchants
-    from counterfoil.services.audit import at_terminal
-
-    found = await merchants.find(here.database, merchant_name)
-    return at_terminal(found.id, Mode.TEST if is_test else Mode.LIVE)
+ItemID = Annotated[int, id_argument(metavar="ID", help="Of `counterfoil inbox list`.")]
 
 
 @inbox.command("list")
 def list_inbox(
     context: typer.Context,
     ignored: Annotated[bool, typer.Option("--ignored", help="What was set aside.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1_000)] = LINES,
+    limit: Limit = LINES,
     test: IsTest = False,
     merchant_name: MerchantName = None,
 ) -> None:
     """List the inbox, the newest first, with the invoices that each may have been meant for."""
     from counterfoil.services import inbox as service
 
-    async def work(here: "Installation") -> list[dict[str, Any]]:
-        who = await actor(here, merchant_name, is_test=test)
-        page, _ = await service.list_page(
+    async def work(here: "Installation", who: "Actor") -> tuple[list[dict[str, Any]], bool]:
+        page, last = await service.list_page(
             here.context, who, is_ignored=ignored, after=None, limit=limit
         )
-        return [service.describe(here.context, each) for each in page]
+        return [service.describe(here.context, each) for each in page], last is not None
 
+    found, is_cut = act(context, merchant_name, work, is_test=test)
     rows = []
-    for each in session_of(context).run(work):
+    for each in found:
         likely = "; ".join(candidate["reason"] for candidate in each["candidates"])
         amount = name_coins(each["amount"], each["method"])
         came = (each["id"], each["first_seen_at"], amount, each["state"], each["txid"])
         rows.append((*came, each["message"], likely or "none"))
     print_table(("ID", "CAME", "AMOUNT", "STATE", "TXID", "WHY", "MEANT FOR"), rows)
+    if is_cut:
+        tell_of_more(limit)
 
 
 @inbox.command("attach")
 def attach(
     context: typer.Context,
     item_id: ItemID,
-    invoice_id: Annotated[int, typer.Argument(metavar="INVOICE", help="Its id.")],
+    invoice_id: Annotated[int, id_argument(metavar="INVOICE", help="Its id.")],
     value: Annotated[
         str | None,
         typer.Option(metavar="AMOUNT", help="What it is worth in the invoice's currency."),
@@ -74,13 +73,12 @@ def attach(
     """Credit a transfer to an invoice, at the invoice's price if you give no value."""
     from counterfoil.services import inbox as service
 
-    async def work(here: "Installation") -> tuple[int, str]:
-        who = await actor(here, merchant_name, is_test=test)
+    async def work(here: "Installation", who: "Actor") -> tuple[int, str]:
         now = here.clock.now()
         invoice, made = await service.attach(here.context, who, item_id, invoice_id, value, now)
         return made.payment.id, invoice.standing.status.value
 
-    payment_id, status = session_of(context).run(work)
+    payment_id, status = act(context, merchant_name, work, is_test=test)
     typer.echo(f"Invoice {invoice_id} is {status}, with the new payment {payment_id}.")
 
 
@@ -94,28 +92,26 @@ def ignore(
     """Set a transfer aside; it may still be credited."""
     from counterfoil.services import inbox as service
 
-    async def work(here: "Installation") -> None:
-        who = await actor(here, merchant_name, is_test=test)
+    async def work(here: "Installation", who: "Actor") -> None:
         await service.ignore(here.context, who, item_id, here.clock.now())
 
-    session_of(context).run(work)
+    act(context, merchant_name, work, is_test=test)
     typer.echo(f"Transfer {item_id} is set aside; `counterfoil inbox list --ignored` shows it.")
 
 
 @inbox.command("detach")
 def detach(
     context: typer.Context,
-    payment_id: Annotated[int, typer.Argument(metavar="PAYMENT", help="Its id.")],
+    payment_id: Annotated[int, id_argument(metavar="PAYMENT", help="Its id.")],
     test: IsTest = False,
     merchant_name: MerchantName = None,
 ) -> None:
     """Take a payment off its invoice; its transfer goes back to the inbox."""
     from counterfoil.services import inbox as service
 
-    async def work(here: "Installation") -> tuple[int, int, str]:
-        who = await actor(here, merchant_name, is_test=test)
+    async def work(here: "Installation", who: "Actor") -> tuple[int, int, str]:
         invoice, item = await service.detach(here.context, who, payment_id, here.clock.now())
         return item, invoice.id, invoice.standing.status.value
 
-    item_id, invoice_id, status = session_of(context).run(work)
+    item_id, invoice_id, status = act(context, merchant_name, work, is_test=test)
     typer.echo(f"Invoice {invoice_id} is {status}; the transfer is number {item_id} in the inbox.")

@@ -4,17 +4,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterfoil.cli.inbox import IsTest, actor
-from counterfoil.cli.session import MerchantName, Sentences, print_table, session_of
+from counterfoil.cli.session import (
+    IsTest,
+    MerchantName,
+    Sentences,
+    act,
+    id_argument,
+    id_option,
+    print_table,
+)
 from counterfoil.core.events import iso
 
 if TYPE_CHECKING:
     from counterfoil.app.parts import Installation
+    from counterfoil.services.audit import Actor
 
 invoice = typer.Typer(
     cls=Sentences, no_args_is_help=True, help="What you do to an invoice by hand."
 )
-InvoiceID = Annotated[int, typer.Argument(metavar="INVOICE", help="Its id.")]
+InvoiceID = Annotated[int, id_argument(metavar="INVOICE", help="Its id.")]
 
 
 @invoice.command("mark")
@@ -52,14 +60,13 @@ def _settle(
     """Mark an invoice or take the mark off, and return its status."""
     from counterfoil.services import marks
 
-    act = marks.mark if is_marked else marks.unmark
+    settle = marks.mark if is_marked else marks.unmark
 
-    async def work(here: "Installation") -> str:
-        who = await actor(here, merchant_name, is_test=is_test)
-        found = await act(here.context, who, invoice_id, here.clock.now())
+    async def work(here: "Installation", who: "Actor") -> str:
+        found = await settle(here.context, who, invoice_id, here.clock.now())
         return found.standing.status.value
 
-    return session_of(context).run(work)
+    return act(context, merchant_name, work, is_test=is_test)
 
 
 @invoice.command("refund")
@@ -71,7 +78,8 @@ def refund(  # noqa: PLR0913, PLR0917  # the options of a command
     txid: Annotated[str, typer.Option(help="The transaction that sent it.")] = "",
     note: Annotated[str, typer.Option(metavar="TEXT", help="Why, or how.")] = "",
     payment: Annotated[
-        int | None, typer.Option(metavar="ID", help="The payment that it gives back.")
+        int | None,
+        id_option(metavar="ID", help="The payment that it gives back."),
     ] = None,
     test: IsTest = False,
     merchant_name: MerchantName = None,
@@ -81,13 +89,13 @@ def refund(  # noqa: PLR0913, PLR0917  # the options of a command
 
     draft = refunds.Draft(amount, coin, txid, note, payment)
 
-    async def work(here: "Installation") -> str:
-        who = await actor(here, merchant_name, is_test=test)
+    async def work(here: "Installation", who: "Actor") -> str:
         now = here.clock.now()
         found, made = await refunds.add(here.context, who, invoice_id, draft, now)
         return f"{made.amount} {made.method or found.currency}"
 
-    typer.echo(f"Noted: {session_of(context).run(work)} of invoice {invoice_id} was sent back.")
+    noted = act(context, merchant_name, work, is_test=test)
+    typer.echo(f"Noted: {noted} of invoice {invoice_id} was sent back.")
 
 
 @invoice.command("refunds")
@@ -100,8 +108,7 @@ def list_refunds(
     """List what was noted as sent back for an invoice."""
     from counterfoil.services import refunds
 
-    async def work(here: "Installation") -> list[tuple[object, ...]]:
-        who = await actor(here, merchant_name, is_test=test)
+    async def work(here: "Installation", who: "Actor") -> list[tuple[object, ...]]:
         found, made = await refunds.list_all(here.context, who, invoice_id)
         return [
             (
@@ -112,4 +119,4 @@ def list_refunds(
         ]
 
     titles = ("ID", "AT", "AMOUNT", "PAYMENT", "TXID", "NOTE")
-    print_table(titles, session_of(context).run(work))
+    print_table(titles, act(context, merchant_name, work, is_test=test))

@@ -41,18 +41,28 @@ def _group() -> None:
 def export(
     context: typer.Context,
     start: Annotated[
-        str, typer.Option("--from", metavar="TIME", help="A date or ISO 8601 time in UTC.")
+        str,
+        typer.Option(
+            "--from", metavar="TIME", help="When it was first seen: a date, or an ISO 8601 time."
+        ),
     ],
     end: Annotated[str, typer.Option("--to", metavar="TIME", help="The first that is left out.")],
     form: Annotated[Form, typer.Option("--format", help="How to write it.")] = Form.CSV,
     is_test: Annotated[bool, typer.Option("--test", help="Test payments, not live ones.")] = False,
     merchant_name: MerchantName = None,
 ) -> None:
-    """Write every transfer that came and is in a block, with its worth and the rates' sources."""
+    """Write every transfer that came and is in a block, with its worth and the rates' sources.
+
+    Times without a zone are UTC. A transfer is of the period in which it was first seen; what is in
+    no block yet is counted on stderr, and listed when you export the period again.
+    """
     from counterfoil.services import ledger as ledgers
     from counterfoil.services import merchants
 
     from_at, to_at = parse_time("from", start), parse_time("to", end)
+    if from_at >= to_at:
+        message = "--to must be later than --from: it is the first time that is left out."
+        raise InvalidError(Problem("to", "invalid_time", message))
     mode = Mode.TEST if is_test else Mode.LIVE
 
     async def work(here: "Installation") -> "Ledger":
@@ -60,10 +70,14 @@ def export(
         return await ledgers.read(here.context, found.id, mode, from_at, to_at)
 
     read = session_of(context).run(work)
+    if read.unconfirmed:
+        count = "1 transfer is" if read.unconfirmed == 1 else f"{read.unconfirmed} transfers are"
+        typer.echo(f"{count} in no block yet and not listed: export this period again.", err=True)
     if form is Form.JSON:
         _write_json(read)
         return
-    writer = csv.DictWriter(sys.stdout, ledgers.COLUMNS, lineterminator="\n")
+    # All in quotes: a sheet that takes semicolons for the ends of cells finds none.
+    writer = csv.DictWriter(sys.stdout, ledgers.COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writeheader()
     writer.writerows({name: _inert(text) for name, text in row.items()} for row in read.rows)
 

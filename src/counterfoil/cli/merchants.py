@@ -4,12 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterfoil.cli.session import (
-    MerchantName,
-    Sentences,
-    print_table,
-    session_of,
-)
+from counterfoil.cli.session import MerchantName, Sentences, id_argument, print_table, session_of
 from counterfoil.core.access import Scope
 from counterfoil.core.events import iso
 from counterfoil.core.payment import LateMoney
@@ -200,7 +195,7 @@ def list_keys(context: typer.Context, merchant_name: MerchantName = None) -> Non
 @key.command("revoke")
 def revoke_key(
     context: typer.Context,
-    key_id: Annotated[int, typer.Argument(metavar="ID", help="Of `counterfoil key list`.")],
+    key_id: Annotated[int, id_argument(metavar="ID", help="Of `counterfoil key list`.")],
     merchant_name: MerchantName = None,
 ) -> None:
     """Let a key open nothing any more, from the next second on."""

@@ -100,7 +100,8 @@ def _tell(report: "Report", methods: "Methods") -> None:
     if done.trouble is not None:
         typer.echo(
             f"Error: block {done.next_height} cannot be read: {done.trouble} "
-            f"Go on with --from {done.next_height}.",
+            f"When the node can show it, go on with --from {done.next_height}. If it is pruned, "
+            "use one that keeps all blocks, or go on with the first height that it has.",
             err=True,
         )
 

@@ -24,10 +24,12 @@ def add_to(program: typer.Typer) -> None:
 
 def serve(
     context: typer.Context,
-    host: Annotated[str | None, typer.Option(help="Where to listen [127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Where to listen [8000].")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Where to listen; if not given, 127.0.0.1.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Where to listen; if not given, 8000.")] = None,
     role: Annotated[
-        str | None, typer.Option(metavar="web|worker|all", help="What to run [all].")
+        str | None, typer.Option(metavar="web|worker|all", help="What to run; if not given, all.")
     ] = None,
 ) -> None:
     """Run the server, until SIGTERM or Ctrl-C."""
@@ -47,7 +49,9 @@ def demo(
     once: Annotated[
         bool, typer.Option("--once", help="In a temporary folder, and end when all is shown.")
     ] = False,
-    port: Annotated[int | None, typer.Option(help="Where to listen [8000, or any].")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Where to listen; if not given, 8000, or any.")
+    ] = None,
 ) -> None:
     """Show the main job on a server of its own: an invoice, a payment, a signed webhook.
 

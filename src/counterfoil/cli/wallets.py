@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from counterfoil.cli.session import MerchantName, Sentences, print_table, session_of
+from counterfoil.cli.session import MerchantName, Sentences, id_argument, print_table, session_of
 from counterfoil.core.errors import InvalidError, Problem
 from counterfoil.core.events import iso
 from counterfoil.core.ports import Mode
@@ -148,7 +148,7 @@ def list_wallets(context: typer.Context, merchant_name: MerchantName = None) -> 
 @wallet.command("remove")
 def remove_wallet(
     context: typer.Context,
-    wallet_id: Annotated[int, typer.Argument(metavar="ID", help="Of `counterfoil wallet list`.")],
+    wallet_id: Annotated[int, id_argument(metavar="ID", help="Of `counterfoil wallet list`.")],
     merchant_name: MerchantName = None,
 ) -> None:
     """Ask for nothing new on a wallet; what its addresses still receive is credited as ever."""

@@ -57,7 +57,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class AskedQuote:
     """A quote of the destination that was paid: what it asked for, and while it held the amount."""
 
     quote_id: int
@@ -85,7 +85,7 @@ class Unmatched:
 def match(
     transfer: Transfer,
     kind: Kind,
-    candidates: Sequence[Candidate],
+    asked: Sequence[AskedQuote],
     arrived_at: int,
     *,
     is_own: bool,
@@ -99,18 +99,18 @@ def match(
     """
     if is_own:
         return Unmatched(Reason.OWN_TRANSFER)
-    if not candidates:
+    if not asked:
         return Unmatched(Reason.NO_QUOTE)
-    same_method = [c for c in candidates if c.method == transfer.method]
+    same_method = [q for q in asked if q.method == transfer.method]
     if not same_method:
         return Unmatched(Reason.OTHER_METHOD)
-    earlier = [c for c in same_method if c.created_at <= arrived_at + _SKEW_MS[kind]]
+    earlier = [q for q in same_method if q.created_at <= arrived_at + _SKEW_MS[kind]]
     if is_older or not earlier:
         return Unmatched(Reason.BEFORE_QUOTE)
-    tagged = [c for c in earlier if c.tag is not None and c.tag == transfer.tag]
-    exact = [c for c in earlier if c.amount_atomic == transfer.amount_atomic]
+    tagged = [q for q in earlier if q.tag is not None and q.tag == transfer.tag]
+    exact = [q for q in earlier if q.amount_atomic == transfer.amount_atomic]
     if kind is Kind.SHARED:
-        held = [c for c in exact if c.released_at is None or arrived_at < c.released_at]
+        held = [q for q in exact if q.released_at is None or arrived_at < q.released_at]
         choice = tagged or held
     else:
         choice = tagged or exact or earlier
@@ -120,26 +120,26 @@ def match(
 
 
 def price_of(
-    candidates: Sequence[Candidate], method: str, amount_atomic: int, arrived_at: int
+    asked: Sequence[AskedQuote], method: str, amount_atomic: int, arrived_at: int
 ) -> int | None:
     """Return which of an invoice's quotes says what a transfer is worth that is credited by hand.
 
     The one of its exact amount, else the one current when it came; None where the invoice asked for
     other methods alone.
     """
-    same_method = [c for c in candidates if c.method == method]
-    exact = [c for c in same_method if c.amount_atomic == amount_atomic]
+    same_method = [q for q in asked if q.method == method]
+    exact = [q for q in same_method if q.amount_atomic == amount_atomic]
     choice = exact or same_method
     return _current(choice, arrived_at).quote_id if choice else None
 
 
-def _current(choice: Sequence[Candidate], arrived_at: int) -> Candidate:
+def _current(choice: Sequence[AskedQuote], arrived_at: int) -> AskedQuote:
     """Return the quote that was the newest at `arrived_at`, else the first one after it.
 
     A quote that was made between the payment and this moment is not what the payer paid.
     """
     age = attrgetter("created_at", "quote_id")
-    made = [c for c in choice if c.created_at <= arrived_at]
+    made = [q for q in choice if q.created_at <= arrived_at]
     return max(made, key=age) if made else min(choice, key=age)
 
 

@@ -88,8 +88,22 @@ def to_atomic(fiat: Decimal, rate: Decimal, method: Method) -> int:
     steps_per_coin = Fraction(10**method.decimals, method.step_atomic)
     steps = Fraction(fiat) / Fraction(rate) * steps_per_coin
     amount = -(-steps.numerator // steps.denominator) * method.step_atomic
-    least = -(-method.least_atomic // method.step_atomic) * method.step_atomic
-    return max(amount, least)
+    return max(amount, _least_atomic(method))
+
+
+def payable_fiat(due: Decimal, currency: str, rate: Decimal, method: Method) -> Decimal:
+    """Return what a payer is asked for, in fiat, where `due` is: no less than can be sent.
+
+    The least payable amount may be worth more than what is due. It is asked for at what it is
+    worth: a price that says less would make less of all that is paid on it.
+    """
+    least = to_fiat(_least_atomic(method), rate, method.decimals)
+    return max(due, floor_to_minor(least, currency))
+
+
+def _least_atomic(method: Method) -> int:
+    """Return the least payable amount in whole payable steps."""
+    return -(-method.least_atomic // method.step_atomic) * method.step_atomic
 
 
 def to_fiat(amount_atomic: int, rate: Decimal, decimals: int) -> Fraction:

@@ -44,7 +44,6 @@ def insert(
 class Entry:
     """A deed as it was written down; `txid` is of the transfer that was moved, if one was."""
 
-    id: int
     at: int
     who: str
     act: str
@@ -70,7 +69,6 @@ def list_last(
         statement = statement.where(audit.c.invoice_id == invoice_id)
     return [
         Entry(
-            id=row["id"],
             at=row["at"],
             who=row["who"],
             act=row["act"],

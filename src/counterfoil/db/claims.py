@@ -18,8 +18,12 @@ def list_since(connection: sa.Connection, invoice_id: int, since: int) -> list[i
     return list(connection.execute(statement).scalars())
 
 
-def list_of_invoice(connection: sa.Connection, invoice_id: int) -> list[tuple[str, int]]:
-    """Return the transactions that payers named for an invoice, and when, the oldest first."""
-    statement = sa.select(claim.c.txid, claim.c.created_at).where(claim.c.invoice_id == invoice_id)
-    rows = connection.execute(statement.order_by(claim.c.id))
-    return [(row.txid, row.created_at) for row in rows]
+def list_last(connection: sa.Connection, invoice_id: int, limit: int) -> list[tuple[str, int]]:
+    """Return the transactions that payers named last for an invoice, and when, the oldest first."""
+    statement = (
+        sa.select(claim.c.txid, claim.c.created_at)
+        .where(claim.c.invoice_id == invoice_id)
+        .order_by(claim.c.id.desc())
+        .limit(limit)
+    )
+    return [(row.txid, row.created_at) for row in connection.execute(statement)][::-1]

@@ -57,10 +57,18 @@ _IS_DUE = (
     sa.or_(delivery.c.lease_until.is_(None), delivery.c.lease_until <= sa.bindparam("leases_at")),
     channel.c.paused_at.is_(None),
 )
+# An earlier one of the invoice goes first; while that waits for its next try, so does this.
+_EARLIER = delivery.alias("earlier")
+_IS_FIRST = ~sa.exists().where(
+    _EARLIER.c.channel_id == delivery.c.channel_id,
+    _EARLIER.c.invoice_id == delivery.c.invoice_id,
+    _EARLIER.c.state == DUE,
+    _EARLIER.c.id < delivery.c.id,
+)
 _WAITING_CHANNELS = (
     sa.select(delivery.c.channel_id)
     .join(channel, channel.c.id == delivery.c.channel_id)
-    .where(*_IS_DUE, delivery.c.channel_id.not_in(sa.bindparam("busy", expanding=True)))
+    .where(*_IS_DUE, _IS_FIRST, delivery.c.channel_id.not_in(sa.bindparam("busy", expanding=True)))
     .group_by(delivery.c.channel_id)
     .order_by(sa.func.min(delivery.c.next_at), delivery.c.channel_id)
     .limit(sa.bindparam("count"))
@@ -70,7 +78,7 @@ _WAITING_CHANNELS = (
 def list_waiting_channels(
     connection: sa.Connection, now: int, leases_at: int, busy: Collection[int], limit: int
 ) -> list[int]:
-    """Return the channels for which something is due, the longest waiting first.
+    """Return the channels to which something may be sent now, the longest waiting first.
 
     Channels in `busy` have as many deliveries on their way as they may and are passed over.
     """
@@ -78,13 +86,6 @@ def list_waiting_channels(
     return list(connection.execute(_WAITING_CHANNELS, asked).scalars())
 
 
-_EARLIER = delivery.alias("earlier")
-_IS_FIRST = ~sa.exists().where(
-    _EARLIER.c.channel_id == delivery.c.channel_id,
-    _EARLIER.c.invoice_id == delivery.c.invoice_id,
-    _EARLIER.c.state == DUE,
-    _EARLIER.c.id < delivery.c.id,
-)
 _DUE_OF_CHANNEL = (
     sa.select(
         delivery,

@@ -48,7 +48,6 @@ class Item:
     place: int
     method: str
     amount_atomic: int
-    tag: str | None
     destination_id: int
     address: str
     kind: Kind
@@ -102,7 +101,7 @@ def insert_all(connection: sa.Connection, new: Sequence[NewItem], now: int) -> d
 def get_rates(connection: sa.Connection, transfer_id: int) -> dict[str, Rate]:
     """Return what a coin cost when a transfer came, as far as that was written down."""
     statement = sa.select(transfer.c.rates).where(transfer.c.id == transfer_id)
-    return _rates(connection.execute(statement).scalar_one())
+    return rates_from(connection.execute(statement).scalar_one())
 
 
 def _rates_text(rates: Mapping[str, Rate]) -> str:
@@ -110,7 +109,8 @@ def _rates_text(rates: Mapping[str, Rate]) -> str:
     return json.dumps(kept, sort_keys=True)
 
 
-def _rates(text: str | None) -> dict[str, Rate]:
+def rates_from(text: str | None) -> dict[str, Rate]:
+    """Return the rates, by currency, that were written down for a transfer."""
     kept = json.loads(text or "{}")
     return {each: Rate(Decimal(price), tuple(who), at) for each, (price, who, at) in kept.items()}
 
@@ -169,7 +169,6 @@ def _items(merchant_id: int, mode: Mode) -> sa.Select[Any]:
             transfer.c.place,
             transfer.c.method,
             transfer.c.amount_atomic,
-            transfer.c.tag,
             transfer.c.rates,
             transfer.c.destination_id,
             chain_transaction.c.chain,
@@ -199,11 +198,10 @@ def _item(row: sa.RowMapping) -> Item:
         place=row["place"],
         method=row["method"],
         amount_atomic=int(row["amount_atomic"]),
-        tag=row["tag"],
         destination_id=row["destination_id"],
         address=row["address"],
         kind=Kind(row["kind"]),
-        rates=_rates(row["rates"]),
+        rates=rates_from(row["rates"]),
         first_seen_at=row["first_seen_at"],
         block_height=row["block_height"],
         gone_at=row["gone_at"],

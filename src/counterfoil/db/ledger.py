@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,7 +22,7 @@ from counterfoil.db.schema import (
 
 
 @dataclass(frozen=True, slots=True)
-class Credit:
+class PaymentEvidence:
     """The payment that a transfer is; a worth is None where no rate was known.
 
     `value` is what it is worth at its quote, or what was said by hand, where `quoted` is None.
@@ -43,8 +44,7 @@ class Credit:
 class Entry:
     """A transfer that is in a block: a payment, or `reason` says why it lies in the inbox."""
 
-    transfer_id: int
-    received_at: int
+    first_seen_at: int
     chain: str
     method: str
     txid: str
@@ -52,7 +52,7 @@ class Entry:
     block_height: int
     address: str
     amount_atomic: int
-    credit: Credit | None
+    credit: PaymentEvidence | None
     reason: str | None
 
 
@@ -63,28 +63,50 @@ def list_entries(
 
     What is unconfirmed or gone is no money, and is left out.
     """
+    columns = sa.select(
+        transfer.c.method,
+        transfer.c.place,
+        transfer.c.amount_atomic,
+        chain_transaction.c.chain,
+        chain_transaction.c.txid,
+        chain_transaction.c.first_seen_at,
+        chain_transaction.c.block_height,
+        destination.c.address,
+        inbox.c.reason,
+        invoice.c.order_id,
+        invoice.c.fiat_currency,
+        quote.c.rate,
+        quote.c.rate_sources,
+        quote.c.rate_at,
+        quote.c.fiat,
+        quote.c.amount_atomic.label("quoted_atomic"),
+        *(column.label(f"payment_{column.name}") for column in payment.c),
+    )
     statement = (
-        sa.select(
-            transfer.c.id.label("transfer_id"),
-            transfer.c.method,
-            transfer.c.place,
-            transfer.c.amount_atomic,
-            chain_transaction.c.chain,
-            chain_transaction.c.txid,
-            chain_transaction.c.first_seen_at,
-            chain_transaction.c.block_height,
-            destination.c.address,
-            inbox.c.reason,
-            invoice.c.order_id,
-            invoice.c.fiat_currency,
-            quote.c.rate,
-            quote.c.rate_sources,
-            quote.c.rate_at,
-            quote.c.fiat,
-            quote.c.amount_atomic.label("quoted_atomic"),
-            *(column.label(f"payment_{column.name}") for column in payment.c),
-        )
-        .select_from(transfer)
+        _came(columns, merchant_id, mode, start, end)
+        .where(chain_transaction.c.block_height.is_not(None))
+        .order_by(chain_transaction.c.first_seen_at, transfer.c.id)
+    )
+    return [_entry(row) for row in connection.execute(statement).mappings()]
+
+
+def count_unconfirmed(
+    connection: sa.Connection, merchant_id: int, mode: Mode, start: int, end: int
+) -> int:
+    """Return how many transfers came in that time that are in no block yet and may get into one."""
+    statement = _came(sa.select(sa.func.count()), merchant_id, mode, start, end).where(
+        chain_transaction.c.block_height.is_(None), chain_transaction.c.gone_at.is_(None)
+    )
+    count: int = connection.execute(statement).scalar_one()
+    return count
+
+
+def _came(
+    columns: sa.Select[Any], merchant_id: int, mode: Mode, start: int, end: int
+) -> sa.Select[Any]:
+    """Return a statement about the transfers that came to a merchant in a time."""
+    return (
+        columns.select_from(transfer)
         .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
         .join(destination, destination.c.id == transfer.c.destination_id)
         .outerjoin(
@@ -96,20 +118,15 @@ def list_entries(
         .where(
             destination.c.merchant_id == merchant_id,
             sa.func.coalesce(invoice.c.mode, inbox.c.mode) == mode.value,
-            chain_transaction.c.block_height.is_not(None),
             chain_transaction.c.first_seen_at >= start,
             chain_transaction.c.first_seen_at < end,
         )
-        .order_by(chain_transaction.c.first_seen_at, transfer.c.id)
     )
-    return [_entry(row) for row in connection.execute(statement).mappings()]
 
 
 def _entry(row: sa.RowMapping) -> Entry:
-    is_credited = row["payment_id"] is not None
     return Entry(
-        transfer_id=row["transfer_id"],
-        received_at=row["first_seen_at"],
+        first_seen_at=row["first_seen_at"],
         chain=row["chain"],
         method=row["method"],
         txid=row["txid"],
@@ -117,12 +134,12 @@ def _entry(row: sa.RowMapping) -> Entry:
         block_height=row["block_height"],
         address=row["address"],
         amount_atomic=int(row["amount_atomic"]),
-        credit=_credit(row) if is_credited else None,
-        reason=None if is_credited else row["reason"],
+        credit=None if row["payment_id"] is None else _credit(row),
+        reason=row["reason"],
     )
 
 
-def _credit(row: sa.RowMapping) -> Credit:
+def _credit(row: sa.RowMapping) -> PaymentEvidence:
     quoted = None
     if row["payment_quote_id"] is None:
         value = Fraction(row["payment_value"])
@@ -130,7 +147,7 @@ def _credit(row: sa.RowMapping) -> Credit:
         value = Fraction(Decimal(row["fiat"])) * int(row["amount_atomic"])
         value /= int(row["quoted_atomic"])
         quoted = rate_from(row["rate"], row["rate_sources"], row["rate_at"])
-    return Credit(
+    return PaymentEvidence(
         payment_id=row["payment_id"],
         invoice_id=row["payment_invoice_id"],
         order_id=row["order_id"],

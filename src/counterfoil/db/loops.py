@@ -15,6 +15,8 @@ from counterfoil.db.sql import upsert
 
 HEADERS_KEPT = 2_048
 LEASE_MS = 15_000
+# A chain's row is written every few seconds while it is watched; older than this, nobody looks.
+_LATELY_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,20 @@ class ChainState:
     def is_over(self, at: int) -> bool:
         """Tell whether all that happened up to a time is known, or is no longer waited for."""
         return self.retired_at is not None or (self.watched_at is not None and self.watched_at > at)
+
+    def is_looked_at(self, now: int) -> bool:
+        """Tell whether some process looks at the chain, whatever its node answers."""
+        return self.checked_at is not None and now - self.checked_at <= _LATELY_MS
+
+    def is_seen(self, now: int) -> bool:
+        """Tell whether what happens there is seen: not so while its node is away or behind."""
+        is_recent = self.watched_at is not None and now - self.watched_at <= _LATELY_MS
+        return is_recent and self.trouble is None
+
+    @property
+    def height(self) -> int:
+        """The height of the cursor, 0 where the chain has not been read yet."""
+        return self.cursor.height if self.cursor else 0
 
 
 def ensure_chain(connection: sa.Connection, name: str, network: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from counterfoil.core.matching import Candidate, Kind, Known
+from counterfoil.core.matching import AskedQuote, Kind, Known
 from counterfoil.core.money import format_coin
 from counterfoil.core.ports import Destination, Method, Transfer
 from counterfoil.db.schema import amount_hold, chain, destination, inbox, invoice, quote, transfer
@@ -223,20 +223,20 @@ def shorten_locks(connection: sa.Connection, quote_ids: Collection[int], until: 
 class Asked:
     """A quote that a transfer may pay: a share `fiat` of an invoice's `amount`."""
 
-    candidate: Candidate
+    quote: AskedQuote
     invoice_id: int
     fiat: Decimal
     amount: Decimal
     currency: str
 
 
-_CANDIDATES = sa.select(quote, invoice.c.fiat_amount, invoice.c.fiat_currency).join(
+_ASKED = sa.select(quote, invoice.c.fiat_amount, invoice.c.fiat_currency).join(
     invoice, invoice.c.id == quote.c.invoice_id
 )
-_AT_DESTINATIONS = _CANDIDATES.where(
+_AT_DESTINATIONS = _ASKED.where(
     quote.c.destination_id.in_(sa.bindparam("destination_ids", expanding=True))
 ).order_by(quote.c.id)
-_AT_SHARED = _CANDIDATES.where(
+_AT_SHARED = _ASKED.where(
     quote.c.destination_id == sa.bindparam("destination_id"),
     quote.c.method == sa.bindparam("method"),
 )
@@ -244,7 +244,7 @@ _IS_AMOUNT = quote.c.amount_atomic == sa.bindparam("amount_atomic")
 _OF_AMOUNT = _AT_SHARED.where(_IS_AMOUNT)
 # Apart from the one above, which an index serves to its end.
 _OF_AMOUNT_OR_TAG = _AT_SHARED.where(_IS_AMOUNT | (quote.c.tag == sa.bindparam("tag")))
-_FIRST_OF_METHODS = _CANDIDATES.where(
+_FIRST_OF_METHODS = _ASKED.where(
     quote.c.id.in_(
         sa.select(sa.func.min(quote.c.id))
         .where(quote.c.destination_id == sa.bindparam("destination_id"))
@@ -288,20 +288,19 @@ def list_asked_of_shared(
 
 
 def _asked(row: sa.RowMapping) -> Asked:
-    candidate = Candidate(
-        quote_id=row["id"],
-        method=row["method"],
-        amount_atomic=int(row["amount_atomic"]),
-        tag=row["tag"],
-        created_at=row["created_at"],
-        released_at=row["released_at"],
-    )
     return Asked(
-        candidate,
-        row["invoice_id"],
-        Decimal(row["fiat"]),
-        Decimal(row["fiat_amount"]),
-        row["fiat_currency"],
+        quote=AskedQuote(
+            quote_id=row["id"],
+            method=row["method"],
+            amount_atomic=int(row["amount_atomic"]),
+            tag=row["tag"],
+            created_at=row["created_at"],
+            released_at=row["released_at"],
+        ),
+        invoice_id=row["invoice_id"],
+        fiat=Decimal(row["fiat"]),
+        amount=Decimal(row["fiat_amount"]),
+        currency=row["fiat_currency"],
     )
 
 

@@ -1,6 +1,7 @@
 """What the chains showed: the transactions that touch destinations of ours, and their transfers."""
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -55,15 +56,30 @@ def find_transactions(
     }
 
 
+_IS_UNCONFIRMED = (
+    chain_transaction.c.chain == sa.bindparam("chain"),
+    chain_transaction.c.block_height.is_(None),
+)
 _PENDING = sa.select(chain_transaction).where(
-    chain_transaction.c.chain == sa.bindparam("chain"), chain_transaction.c.block_height.is_(None)
+    *_IS_UNCONFIRMED, chain_transaction.c.gone_at.is_(None)
+)
+_GONE = sa.select(chain_transaction.c.txid, chain_transaction.c.id).where(
+    *_IS_UNCONFIRMED, chain_transaction.c.gone_at.is_not(None)
 )
 
 
 def list_pending(connection: sa.Connection, chain: str) -> list[StoredTransaction]:
-    """Return the known transactions of a chain that are in no block, gone ones included."""
+    """Return the known transactions of a chain that wait for a block and are not gone."""
     rows = connection.execute(_PENDING, {"chain": chain}).mappings()
     return [_transaction(row) for row in rows]
+
+
+def list_gone(connection: sa.Connection, chain: str) -> dict[str, int]:
+    """Return the ids of the transactions that are gone, by txid.
+
+    No more is read of them: whoever raises a fee again and again leaves thousands.
+    """
+    return {row.txid: row.id for row in connection.execute(_GONE, {"chain": chain})}
 
 
 _INSERT_TRANSACTIONS = sa.insert(chain_transaction).returning(
@@ -167,6 +183,28 @@ def insert_transfers(
         insert.returning(transfer.c.id, transfer.c.transaction_id, transfer.c.place), rows
     )
     return {(row.transaction_id, row.place): row.id for row in new}
+
+
+_SUMS = sa.select(
+    transfer.c.transaction_id,
+    transfer.c.destination_id,
+    transfer.c.method,
+    transfer.c.amount_atomic,
+).where(transfer.c.transaction_id.in_(sa.bindparam("transaction_ids", expanding=True)))
+
+
+def sum_received(
+    connection: sa.Connection, transaction_ids: Collection[int]
+) -> dict[int, Counter[tuple[int, str]]]:
+    """Return what some transactions pay to destinations of ours, in atomic units.
+
+    By transaction, and in it by destination and method.
+    """
+    sums: defaultdict[int, Counter[tuple[int, str]]] = defaultdict(Counter)
+    for some in chunks(transaction_ids):
+        for row in connection.execute(_SUMS, {"transaction_ids": some}):
+            sums[row.transaction_id][row.destination_id, row.method] += int(row.amount_atomic)
+    return sums
 
 
 _RECEIVED = (

@@ -1,12 +1,22 @@
 """Where transfers lie: credited to an invoice, or in the inbox for a reason."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from counterfoil.db.schema import chain_transaction, destination, inbox, payment, transfer
+from counterfoil.core.quote import Rate
+from counterfoil.db.inbox import rates_from
+from counterfoil.db.payments import rate_from
+from counterfoil.db.schema import (
+    chain_transaction,
+    destination,
+    inbox,
+    invoice,
+    payment,
+    transfer,
+)
 from counterfoil.db.sql import chunks
 
 
@@ -23,7 +33,6 @@ class Found:
     merchant_id: int
     first_seen_at: int
     block_height: int | None
-    gone_at: int | None
     invoice_id: int | None
     reason: str | None
 
@@ -40,17 +49,73 @@ def list_by_txid(connection: sa.Connection, chain: str, txid: str) -> list[Found
     return _list(connection, chain_transaction.c.chain == chain, chain_transaction.c.txid == txid)
 
 
-def list_uncredited(connection: sa.Connection, destination_ids: Collection[int]) -> list[Found]:
-    """Return what came to some destinations and is credited to nobody; what is gone is left out."""
+@dataclass(frozen=True, slots=True)
+class ArrivalRate:
+    """What a whole coin cost in a currency when a transaction came; None if nobody knew."""
+
+    transaction_id: int
+    method: str
+    currency: str
+    rate: Rate | None
+
+
+def list_arrival_rates(
+    connection: sa.Connection, transaction_ids: Collection[int]
+) -> list[ArrivalRate]:
+    """Return what coin cost when some transactions came, as far as it was written down."""
+    return [
+        rate
+        for some in chunks(transaction_ids)
+        for row in connection.execute(_ARRIVALS, {"transaction_ids": some}).mappings()
+        for rate in _arrival_rates(row)
+    ]
+
+
+_ARRIVALS = (
+    sa.select(
+        transfer.c.transaction_id,
+        transfer.c.method,
+        transfer.c.rates,
+        invoice.c.fiat_currency,
+        payment.c.arrival_rate,
+        payment.c.arrival_rate_sources,
+        payment.c.arrival_rate_at,
+    )
+    .outerjoin(payment, (payment.c.transfer_id == transfer.c.id) & payment.c.detached_at.is_(None))
+    .outerjoin(invoice, invoice.c.id == payment.c.invoice_id)
+    .where(transfer.c.transaction_id.in_(sa.bindparam("transaction_ids", expanding=True)))
+)
+
+
+def _arrival_rates(row: sa.RowMapping) -> Iterator[ArrivalRate]:
+    rates: dict[str, Rate | None] = {**rates_from(row["rates"])}
+    if row["fiat_currency"] is not None:
+        evidence = (row["arrival_rate"], row["arrival_rate_sources"], row["arrival_rate_at"])
+        rates[row["fiat_currency"]] = None if evidence[0] is None else rate_from(*evidence)
+    for currency, rate in rates.items():
+        yield ArrivalRate(row["transaction_id"], row["method"], currency, rate)
+
+
+def list_uncredited(
+    connection: sa.Connection, destination_id: int, since: int, limit: int
+) -> list[Found]:
+    """Return what has come to a destination since then and is credited to nobody, the first first.
+
+    What is gone is left out.
+    """
     return _list(
         connection,
-        transfer.c.destination_id.in_(destination_ids),
+        transfer.c.destination_id == destination_id,
+        chain_transaction.c.first_seen_at >= since,
         payment.c.id.is_(None),
         chain_transaction.c.gone_at.is_(None),
+        limit=limit,
     )
 
 
-def _list(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Found]:
+def _list(
+    connection: sa.Connection, *conditions: sa.ColumnElement[bool], limit: int | None = None
+) -> list[Found]:
     statement = (
         sa.select(
             chain_transaction.c.txid,
@@ -62,7 +127,6 @@ def _list(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> lis
             destination.c.merchant_id,
             chain_transaction.c.first_seen_at,
             chain_transaction.c.block_height,
-            chain_transaction.c.gone_at,
             payment.c.invoice_id,
             inbox.c.reason,
         )
@@ -75,6 +139,7 @@ def _list(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> lis
         .outerjoin(inbox, inbox.c.transfer_id == transfer.c.id)
         .where(*conditions)
         .order_by(transfer.c.id)
+        .limit(limit)
     )
     return [_found(row) for row in connection.execute(statement).mappings()]
 
@@ -82,6 +147,4 @@ def _list(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> lis
 def _found(row: sa.RowMapping) -> Found:
     values: dict[str, Any] = {**row}
     values["amount_atomic"] = int(row["amount_atomic"])
-    # What was attached by hand is in the inbox no more.
-    values["reason"] = None if row["invoice_id"] is not None else row["reason"]
     return Found(**values)

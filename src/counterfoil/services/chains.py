@@ -12,9 +12,6 @@ from counterfoil.db.engine import Connection
 from counterfoil.db.loops import ChainState
 from counterfoil.services.context import Context
 
-# A chain whose row was written so lately is watched by somebody.
-_WATCHED_WITHIN_MS = 60_000
-
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -56,8 +53,7 @@ async def retire(context: Context, name: str, now: int) -> Known:
             known = ", ".join(states) or "none"
             message = f"This database has never watched a chain called {name}; it knows: {known}."
             raise NotFoundError("unknown_chain", message)
-        is_watched = now - (states[name].checked_at or 0) <= _WATCHED_WITHIN_MS
-        if name in context.methods.chains or is_watched:
+        if name in context.methods.chains or states[name].is_looked_at(now):
             message = (
                 f"The chain {name} is switched on. Take chains.{name} out of the settings, start "
                 "the servers again, and retire it a minute later."

@@ -19,6 +19,7 @@ from counterfoil.db.engine import Connection
 from counterfoil.services import checkout_look, simulator
 from counterfoil.services.checkout_view import PAYABLE, Look, Pulse, State, View
 from counterfoil.services.context import Context
+from counterfoil.services.invoices import not_found
 from counterfoil.services.quotes import choose as open_chosen
 from counterfoil.services.quotes import open_quote
 
@@ -91,7 +92,7 @@ async def simulate(context: Context, share_token: str, outcome: Outcome, now: in
         lambda connection: checkout_look.find(connection, share_token)
     )
     if invoice.mode is not Mode.TEST:
-        raise checkout_look.not_found()
+        raise not_found()
     if (await look(context, share_token, now)).view.state not in PAYABLE:
         raise ConflictError("not_payable", "There is nothing to pay at the moment.")
     await simulator.simulate(context, invoice, outcome, now)
@@ -122,6 +123,6 @@ async def take_pulse(context: Context, invoice_ids: Collection[int], now: int) -
         for start in range(0, len(ids), _CHUNK):
             revs |= invoices.revs(connection, ids[start : start + _CHUNK])
         states = loops.list_chains(connection, list(context.methods.chains))
-        return Pulse(revs, {state.name: checkout_look.sight(state, now) for state in states})
+        return Pulse(revs, {state.name: (state.height, state.is_seen(now)) for state in states})
 
     return await context.store.read(read)

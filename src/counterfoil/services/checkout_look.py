@@ -7,7 +7,6 @@ from fractions import Fraction
 
 from counterfoil.core import money
 from counterfoil.core.currencies import MINOR_DIGITS
-from counterfoil.core.errors import NotFoundError
 from counterfoil.core.invoice import Condition, Status
 from counterfoil.core.payment import Credit, counted, credit, progress
 from counterfoil.core.ports import Method, Mode
@@ -29,27 +28,14 @@ from counterfoil.services.checkout_view import (
     View,
 )
 from counterfoil.services.context import Context
+from counterfoil.services.invoices import not_found
 from counterfoil.services.quotes import offered
 from counterfoil.services.strays import may_have_paid_until
 
 # In the last two minutes of a price the page offers a fresh one: nobody must hurry.
 ENDING_MS = 2 * 60_000
-# A chain that was not seen for this long is one that we cannot see now, whatever its node says.
-_UNSEEN_AFTER_MS = 60_000
 # A rate is shown with so many digits that tell, and no fewer than its currency has.
 _RATE_DIGITS = 6
-
-
-def sight(state: loops.ChainState, now: int) -> tuple[int, bool]:
-    """Return a chain's height, and whether it is seen: not so while its node is away or behind."""
-    watched_at = state.watched_at
-    is_recent = watched_at is not None and now - watched_at <= _UNSEEN_AFTER_MS
-    return (state.cursor.height if state.cursor else 0, is_recent and state.trouble is None)
-
-
-def not_found() -> NotFoundError:
-    """Return the one answer to every share token that opens nothing."""
-    return NotFoundError("not_found", "There is no such invoice.")
 
 
 def find(connection: Connection, share_token: str) -> Invoice:
@@ -136,9 +122,7 @@ def look(
         price=price,
         payments=tuple(_payment(context, facts, item) for item in facts.credited),
         received=str(money.floor_to_minor(seen, invoice.currency)) if is_short else None,
-        due=str(money.ceil_to_minor(Fraction(invoice.amount) - seen, invoice.currency))
-        if is_short
-        else None,
+        due=str(invoice.rest) if is_short else None,
         excess=_excess(invoice),
         confirmations=confirmations,
         needed=needed,
@@ -216,6 +200,7 @@ def _price(context: Context, facts: _Facts, state: State, now: int) -> Price | N
         address=latest.address,
         amount=money.format_coin(latest.amount_atomic, method.decimals),
         fiat=str(latest.fiat),
+        is_least=latest.fiat > facts.invoice.rest,
         rate=f"1 {method.symbol} = {_rate(Fraction(latest.rate), currency)} {currency}",
         link=chain.payment_link(method, latest.address, latest.amount_atomic),
         lock_until=latest.lock_until,
@@ -292,7 +277,7 @@ def _basis(facts: _Facts, state: State, now: int) -> Basis:
         concerned |= {quote.chain for quote in facts.quotes}
     if state is State.CHOOSE:
         concerned |= {method.chain for method in facts.methods}
-    known = {name: sight(chain, now) for name, chain in facts.chains.items()}
+    chains = facts.chains
     changes = [facts.invoice.due_at, facts.may_have_paid_until] if state in PAYABLE else []
     if state in (State.OPEN, State.PARTIAL) and facts.latest is not None:
         changes += [facts.latest.lock_until - ENDING_MS, facts.latest.lock_until]
@@ -300,8 +285,8 @@ def _basis(facts: _Facts, state: State, now: int) -> Basis:
         invoice_id=facts.invoice.id,
         rev=facts.invoice.rev,
         until=min((at for at in changes if at is not None and at > now), default=None),
-        heights=tuple(sorted((n, known[n][0]) for n in waiting if n in known)),
-        sights=tuple(sorted((n, known[n][1]) for n in concerned if n in known)),
+        heights=tuple(sorted((name, chains[name].height) for name in waiting & chains.keys())),
+        sights=tuple(sorted((n, chains[n].is_seen(now)) for n in concerned & chains.keys())),
     )
 
 

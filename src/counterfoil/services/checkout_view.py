@@ -55,12 +55,16 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What to pay now, and where; `link` is what a wallet opens and what the QR code holds."""
+    """What to pay now, and where; `link` is what a wallet opens and what the QR code holds.
+
+    `is_least` tells that less is due, and that less cannot be sent.
+    """
 
     offer: Offer
     address: str
     amount: str
     fiat: str
+    is_least: bool
     rate: str
     link: str
     lock_until: int

@@ -87,3 +87,8 @@ class Context:
     currencies: frozenset[str]
     entropy: Entropy
     checkout_url: str
+
+    def wake_tellers(self) -> None:
+        """Have the courier and the open pages look at once at what has just been written."""
+        self.store.wake("outbox")
+        self.store.wake("pages")

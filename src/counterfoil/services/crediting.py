@@ -46,7 +46,7 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Credit:
+class NewCredit:
     """A transfer that is to be credited to a merchant's invoice of `amount`.
 
     `late_money` is what becomes of it if it came late; a merchant who credits by hand accepts it.
@@ -60,8 +60,8 @@ class Credit:
     late_money: LateMoney
 
 
-def credit(
-    connection: Connection, context: Context, new: Sequence[Credit], now: int
+def credit_all(
+    connection: Connection, context: Context, new: Sequence[NewCredit], now: int
 ) -> dict[int, int]:
     """Credit transfers to invoices; return the payments' ids by transfer."""
     made: dict[int, int] = {}
@@ -69,7 +69,7 @@ def credit(
     policies = confirmations.list_of_merchants(connection, merchants) if merchants else {}
     while new:
         # One to an invoice at a time: the depth that the next one needs depends on those before.
-        first: dict[int, Credit] = {}
+        first: dict[int, NewCredit] = {}
         for each in new:
             first.setdefault(each.invoice_id, each)
         known = payments.list_credited_of(connection, first)
@@ -81,7 +81,7 @@ def credit(
 
 def _payment(
     context: Context,
-    new: Credit,
+    new: NewCredit,
     known: Iterable[payments.Credited],
     policies: Mapping[tuple[int, str], Confirmations],
 ) -> payments.NewPayment:
@@ -103,7 +103,7 @@ def _payment(
     )
 
 
-def _coins_at_stake(new: Credit, known: Iterable[payments.Credited]) -> Fraction:
+def _coins_at_stake(new: NewCredit, known: Iterable[payments.Credited]) -> Fraction:
     """Return what a reorg could take, in whole coins: the invoice, or what came if that is more.
 
     Fiat is turned into coin at the payment's own price, so no rate is needed now.

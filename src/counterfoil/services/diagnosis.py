@@ -1,9 +1,8 @@
 """Gathering the facts of an explanation: from the database, and of a transaction from the nodes."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 from counterfoil.core import matching, money
 from counterfoil.core.errors import NodeError
@@ -16,7 +15,6 @@ from counterfoil.db.invoices import Invoice
 from counterfoil.db.payments import Credited
 from counterfoil.db.quotes import Quote
 from counterfoil.db.transfers import Found
-from counterfoil.services.checkout_look import sight
 from counterfoil.services.context import Context
 from counterfoil.services.explanation import (
     Answer,
@@ -28,12 +26,16 @@ from counterfoil.services.explanation import (
     Output,
     Owner,
     Seen,
-    Stray,
+    Uncredited,
 )
 from counterfoil.services.invoices import pay_url
 
 # An exchange pays hundreds at once; of those that are not ours a few are enough to see that.
 _STRANGERS_LISTED = 5
+# Anybody who has the link may name transactions, and may send to an address that many share.
+_CLAIMS_LISTED = 50
+_UNCREDITED_READ = 200
+_ENOUGH = (Status.CONFIRMING, Status.PAID)
 
 
 async def examine(context: Context, invoice: Invoice, txid: str | None, now: int) -> Case:
@@ -65,8 +67,8 @@ def _case(connection: Connection, context: Context, invoice: Invoice, now: int) 
     credited = payments.list_credited(connection, invoice.id)
     names = sorted({quote.chain for quote in known} | {item.chain for item in credited})
     states = {state.name: state for state in loops.list_chains(connection, names)}
-    due = Fraction(invoice.amount) - invoice.standing.seen
-    is_missing = due > 0 and invoice.standing.status is not Status.PAID
+    # Where it is being confirmed, what is missing has been forgiven.
+    is_missing = invoice.rest > 0 and invoice.standing.status not in _ENOUGH
     return Case(
         invoice_id=invoice.id,
         status=invoice.standing.status,
@@ -76,12 +78,12 @@ def _case(connection: Connection, context: Context, invoice: Invoice, now: int) 
         pay_url=pay_url(context.checkout_url, invoice.share_token),
         due_at=invoice.due_at,
         is_overdue=invoice.due_at is not None and invoice.due_at <= now,
-        missing=str(money.ceil_to_minor(due, invoice.currency)) if is_missing else None,
+        missing=str(invoice.rest) if is_missing else None,
         coins=_coins(context, invoice, known, now) if is_missing else (),
         asked=tuple(_asked(context, invoice, quote, now) for quote in known),
         seen=_seen(context, invoice, credited),
-        strays=_strays(connection, context, known),
-        claims=tuple(claims.list_of_invoice(connection, invoice.id)),
+        uncredited=_uncredited(connection, context, known),
+        claims=tuple(claims.list_last(connection, invoice.id, _CLAIMS_LISTED)),
         networks=tuple(_network(context, name, states.get(name), now) for name in names),
     )
 
@@ -104,22 +106,24 @@ def _coins(context: Context, invoice: Invoice, known: list[Quote], now: int) -> 
 
     A quote that has ended is good for its rate alone, at which the rest is reckoned.
     """
-    due = money.ceil_to_minor(Fraction(invoice.amount) - invoice.standing.seen, invoice.currency)
     found = []
     for quote in {quote.method: quote for quote in known}.values():
         method = context.methods.get(quote.method)
         if method is None:
             continue
         is_open = quote.lock_until > now
-        amount = quote.amount_atomic if is_open else money.to_atomic(due, quote.rate, method)
+        amount = (
+            quote.amount_atomic if is_open else money.to_atomic(invoice.rest, quote.rate, method)
+        )
         coin = money.format_coin(amount, method.decimals)
         found.append(Due(quote.method, coin, quote.address, quote.lock_until, is_open))
     return tuple(found)
 
 
 def _seen(context: Context, invoice: Invoice, credited: list[Credited]) -> tuple[Seen, ...]:
-    deadlines = [at for at in (invoice.due_at, invoice.cancelled_at) if at is not None]
-    worth = {p.id: credit(p, deadlines) for p in counted([item.payment for item in credited])}
+    worth = {
+        p.id: credit(p, invoice.deadlines) for p in counted([item.payment for item in credited])
+    }
     found = []
     for item in credited:
         payment, credit_now = item.payment, worth.get(item.payment.id)
@@ -151,7 +155,9 @@ def _seen(context: Context, invoice: Invoice, credited: list[Credited]) -> tuple
     return tuple(found)
 
 
-def _strays(connection: Connection, context: Context, known: list[Quote]) -> tuple[Stray, ...]:
+def _uncredited(
+    connection: Connection, context: Context, known: list[Quote]
+) -> tuple[Uncredited, ...]:
     """Return what came to the invoice's addresses and may be meant for it.
 
     At an address of its own that is anything; at one that is shared, what nearly fits its amount.
@@ -160,7 +166,7 @@ def _strays(connection: Connection, context: Context, known: list[Quote]) -> tup
     for quote in known:
         by_place.setdefault(quote.destination_id, []).append(quote)
     return tuple(
-        Stray(
+        Uncredited(
             method=found.method,
             txid=found.txid,
             amount=context.methods.format_coin(found.method, found.amount_atomic),
@@ -168,9 +174,18 @@ def _strays(connection: Connection, context: Context, known: list[Quote]) -> tup
             height=found.block_height,
             reason=found.reason or "",
         )
-        for found in transfers.list_uncredited(connection, list(by_place))
-        if any(_may_mean(quote, found) for quote in by_place[found.destination_id])
+        for destination_id, asked in by_place.items()
+        for found in transfers.list_uncredited(
+            connection, destination_id, _meant_since(asked), _UNCREDITED_READ
+        )
+        if any(_may_mean(quote, found) for quote in asked)
     )
+
+
+def _meant_since(asked: Sequence[Quote]) -> int:
+    """Return since when what came to a destination may be meant for what was asked there."""
+    is_own = asked[0].kind is matching.Kind.EXCLUSIVE
+    return 0 if is_own else min(quote.created_at for quote in asked)
 
 
 def _may_mean(quote: Quote, found: Found) -> bool:
@@ -193,7 +208,7 @@ def _network(context: Context, name: str, state: loops.ChainState | None, now: i
         node_height=state.node_height,
         watched_at=state.watched_at,
         trouble=state.trouble,
-        is_seen=sight(state, now)[1],
+        is_seen=state.is_seen(now),
     )
 
 

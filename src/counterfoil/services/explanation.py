@@ -70,7 +70,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Stray:
+class Uncredited:
     """A transfer in the inbox that came to an address of the invoice, or nearly fits it."""
 
     method: str
@@ -156,7 +156,7 @@ class Case:
     coins: tuple[Due, ...]
     asked: tuple[Asked, ...]
     seen: tuple[Seen, ...]
-    strays: tuple[Stray, ...]
+    uncredited: tuple[Uncredited, ...]
     networks: tuple[Network, ...]
     claims: tuple[tuple[str, int], ...] = ()
     lookups: tuple[Lookup, ...] = ()
@@ -172,7 +172,7 @@ def findings(case: Case) -> list[str]:
         _standing(case),
         *_asked(case.asked),
         *_seen(case),
-        *(_stray(stray) for stray in case.strays),
+        *(_uncredited(each) for each in case.uncredited),
         *_missing(case),
         *(_network(network) for network in case.networks),
         *(f"At {iso(at)} a payer named transaction {txid}." for txid, at in case.claims),
@@ -243,10 +243,10 @@ def _seen(case: Case) -> Iterator[str]:
             )
 
 
-def _stray(stray: Stray) -> str:
+def _uncredited(each: Uncredited) -> str:
     return (
-        f"{_capital(_amount(stray))} to {stray.address} in transaction {stray.txid} lies in the "
-        f"inbox. {_WHY[stray.reason]}"
+        f"{_capital(_amount(each))} to {each.address} in transaction {each.txid} lies in the "
+        f"inbox. {_WHY[each.reason]}"
     )
 
 
@@ -323,7 +323,7 @@ def _output(output: Output, invoice_id: int) -> str:
     return f"{sentence}, and is not recorded yet."
 
 
-def _amount(each: Asked | Seen | Stray | Output) -> str:
+def _amount(each: Asked | Seen | Uncredited | Output) -> str:
     return name_coins(each.amount, each.method)
 
 
@@ -395,7 +395,7 @@ def is_passed(lookup: Lookup) -> bool:
 
 
 def _decide(case: Case) -> Iterator[str]:
-    if case.strays:
+    if case.uncredited:
         yield (
             "Look with `counterfoil inbox list` whether what lies there was meant for this "
             f"invoice; if it was, credit it: `counterfoil inbox attach ID {case.invoice_id}`."

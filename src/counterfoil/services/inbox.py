@@ -21,7 +21,7 @@ from counterfoil.db.payments import Credited
 from counterfoil.db.strays import Stray
 from counterfoil.services.audit import Actor, record
 from counterfoil.services.context import Context
-from counterfoil.services.crediting import Came, Credit, Price, credit
+from counterfoil.services.crediting import Came, NewCredit, Price, credit_all
 from counterfoil.services.payments import reassess
 from counterfoil.services.strays import list_meant
 
@@ -64,7 +64,7 @@ def _listed(
     found = core_inbox.Found(
         method=item.method,
         amount_atomic=item.amount_atomic,
-        # Without a rate nobody asks for them.
+        # They only turn coin into fiat, and without a method there are no rates below.
         decimals=method.decimals if method else 0,
         destination_id=item.destination_id,
         is_exclusive=item.kind is matching.Kind.EXCLUSIVE,
@@ -81,10 +81,6 @@ def _listed(
 def describe(context: Context, listed: Listed) -> dict[str, object]:
     """Return a transfer in the inbox as the API and the command line show it."""
     item = listed.item
-    if item.gone_at is not None:
-        state = "gone"
-    else:
-        state = "seen" if item.block_height is None else "confirming"
     return {
         "id": item.id,
         "method": item.method,
@@ -93,7 +89,7 @@ def describe(context: Context, listed: Listed) -> dict[str, object]:
         "amount": context.methods.format_coin(item.method, item.amount_atomic),
         "address": item.address,
         "confirmations": listed.confirmations,
-        "state": state,
+        "state": _state(item),
         "reason": item.reason.value,
         "message": core_inbox.WHY[item.reason],
         "first_seen_at": events.iso(item.first_seen_at),
@@ -103,6 +99,12 @@ def describe(context: Context, listed: Listed) -> dict[str, object]:
             {"invoice_id": each.invoice_id, "reason": each.reason} for each in listed.candidates
         ],
     }
+
+
+def _state(item: Item) -> str:
+    if item.gone_at is not None:
+        return "gone"
+    return "seen" if item.block_height is None else "mined"
 
 
 async def attach(
@@ -141,8 +143,8 @@ async def attach(
             item.rates.get(invoice.currency),
         )
         price = _price(connection, invoice, came, value)
-        new = Credit(who.merchant_id, invoice.id, invoice.amount, came, price, LateMoney.ACCEPT)
-        payment_id = credit(connection, context, [new], now)[item.transfer_id]
+        new = NewCredit(who.merchant_id, invoice.id, invoice.amount, came, price, LateMoney.ACCEPT)
+        payment_id = credit_all(connection, context, [new], now)[item.transfer_id]
         details = {} if value is None else {"fiat_value": value}
         deed = Deed("attach", invoice.id, payment_id, item.transfer_id, details)
         record(connection, who, deed, now)
@@ -157,7 +159,7 @@ async def attach(
         return invoices.lock(connection, invoice.id), made
 
     done = await context.store.write(write)
-    _wake(context)
+    context.wake_tellers()
     return done
 
 
@@ -167,14 +169,14 @@ def _price(connection: Connection, invoice: Invoice, came: Came, value: str | No
         worth = Fraction(money.parse_fiat(value, invoice.currency, "fiat_value"))
         return Price(worth / came.amount_atomic, None)
     known = {quote.id: quote for quote in quotes.list_of_invoice(connection, invoice.id)}
-    candidates = [
-        matching.Candidate(
+    asked = [
+        matching.AskedQuote(
             each.id, each.method, each.amount_atomic, each.tag, each.created_at, None
         )
         for each in known.values()
     ]
     method_id = came.method.id
-    quote_id = matching.price_of(candidates, method_id, came.amount_atomic, came.arrived_at)
+    quote_id = matching.price_of(asked, method_id, came.amount_atomic, came.arrived_at)
     if quote_id is not None:
         paid = known[quote_id]
         return Price.quoted(paid.id, paid.fiat, paid.amount_atomic)
@@ -246,13 +248,8 @@ async def detach(context: Context, who: Actor, payment_id: int, now: int) -> tup
         return invoices.lock(connection, invoice_id), item_id
 
     done = await context.store.write(write)
-    _wake(context)
+    context.wake_tellers()
     return done
-
-
-def _wake(context: Context) -> None:
-    context.store.wake("outbox")
-    context.store.wake("pages")
 
 
 def not_in_inbox() -> NotFoundError:

@@ -321,8 +321,24 @@ def read(stored: tuple[Any, ...]) -> Invoice:
 
 
 def not_found() -> NotFoundError:
-    """Return the one answer to an unknown id and to somebody else's."""
+    """Return the one answer to an unknown id or share token and to somebody else's id."""
     return NotFoundError("not_found", "There is no such invoice.")
+
+
+def own(connection: Connection, merchant_id: int, mode: Mode, invoice_id: int) -> Invoice:
+    """Return a merchant's invoice as it is now, not locked; raises NotFoundError."""
+    found = invoices.get(connection, invoice_id, merchant_id, mode)
+    if found is None:
+        raise not_found()
+    return found
+
+
+def find_any(connection: Connection, invoice_id: int) -> Invoice:
+    """Return an invoice of whatever merchant and mode; raises NotFoundError."""
+    found = invoices.by_id(connection, invoice_id)
+    if found is None:
+        raise not_found()
+    return found
 
 
 async def list_page(
@@ -347,9 +363,7 @@ async def cancel(
     """
 
     def write(connection: Connection) -> Invoice:
-        found = invoices.get(connection, invoice_id, principal.merchant_id, principal.mode)
-        if found is None:
-            raise not_found()
+        own(connection, principal.merchant_id, principal.mode, invoice_id)
         invoices.lock(connection, invoice_id)
         invoices.cancel(connection, invoice_id, now)
         reassess(connection, context, invoice_id, now)
@@ -361,8 +375,7 @@ async def cancel(
         return invoice
 
     invoice = await context.store.write(write)
-    context.store.wake("outbox")
-    context.store.wake("pages")
+    context.wake_tellers()
     return invoice
 
 
@@ -372,9 +385,7 @@ async def list_payments(
     """Return an invoice and the payments that are credited to it."""
 
     def read(connection: Connection) -> tuple[Invoice, list[Credited]]:
-        found = invoices.get(connection, invoice_id, principal.merchant_id, principal.mode)
-        if found is None:
-            raise not_found()
+        found = own(connection, principal.merchant_id, principal.mode, invoice_id)
         return found, payments.list_credited(connection, found.id)
 
     return await context.store.read(read)

@@ -1,8 +1,9 @@
 """The ledger: what came in a period, for the books, with the evidence of what it was worth.
 
-It has every transfer to the merchant's addresses that is in a block, credited or not, so its sums
-are those of the merchant's own wallet to the last atomic unit. Its `state` tells how deep a payment
-lies and not whether it settles: held late money can be final here.
+It has every transfer to an address that was shown which is in a block by now, credited or not, so
+its sums are what came there to the last atomic unit. A transfer belongs to the period in which it
+was first seen. Its `state` tells how deep a payment lies and not whether it settles: held late
+money can be final here.
 """
 
 from collections import Counter
@@ -20,7 +21,7 @@ from counterfoil.db.ledger import Entry
 from counterfoil.services.context import Context
 
 COLUMNS = (
-    "received_at",
+    "first_seen_at",
     "state",
     "method",
     "chain",
@@ -49,34 +50,39 @@ Row = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The rows, each with all columns as text, and by method the sums of what came."""
+    """The rows, each with all columns as text, and by method the sums of what came.
+
+    `unconfirmed` transfers of the period are not listed yet, since they are in no block.
+    """
 
     rows: Sequence[Row]
     credited_atomic: Counter[str]
     inbox_atomic: Counter[str]
+    unconfirmed: int
 
 
 async def read(context: Context, merchant_id: int, mode: Mode, start: int, end: int) -> Ledger:
     """Return what came to a merchant from `start` on and before `end`."""
 
-    def load(connection: Connection) -> tuple[list[Entry], dict[str, int]]:
+    def load(connection: Connection) -> tuple[list[Entry], int, dict[str, int]]:
+        unconfirmed = ledger.count_unconfirmed(connection, merchant_id, mode, start, end)
         entries = ledger.list_entries(connection, merchant_id, mode, start, end)
         states = loops.list_chains(connection, sorted({entry.chain for entry in entries}))
-        return entries, {state.name: state.cursor.height for state in states if state.cursor}
+        return entries, unconfirmed, {state.name: state.height for state in states}
 
-    entries, heights = await context.store.read(load)
+    entries, unconfirmed, heights = await context.store.read(load)
     credited, inbox = Counter[str](), Counter[str]()
     for entry in entries:
         (credited if entry.credit else inbox)[entry.method] += entry.amount_atomic
     rows = [_row(context, entry, heights.get(entry.chain, 0)) for entry in entries]
-    return Ledger(rows, credited, inbox)
+    return Ledger(rows, credited, inbox, unconfirmed)
 
 
 def _row(context: Context, entry: Entry, height: int) -> Row:
     depth = max(height - entry.block_height + 1, 0)
     row = dict.fromkeys(COLUMNS, "")
     row |= {
-        "received_at": iso(entry.received_at),
+        "first_seen_at": iso(entry.first_seen_at),
         "state": "inbox",
         "method": entry.method,
         "chain": entry.chain,

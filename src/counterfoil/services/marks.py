@@ -10,7 +10,7 @@ from counterfoil.db.engine import Connection
 from counterfoil.db.invoices import Invoice
 from counterfoil.services.audit import Actor, record
 from counterfoil.services.context import Context
-from counterfoil.services.invoices import not_found
+from counterfoil.services.invoices import own
 from counterfoil.services.payments import reassess
 
 
@@ -53,13 +53,11 @@ async def unmark(context: Context, who: Actor, invoice_id: int, now: int) -> Inv
 
 
 def _lock(connection: Connection, who: Actor, invoice_id: int) -> Invoice:
-    if invoices.get(connection, invoice_id, who.merchant_id, who.mode) is None:
-        raise not_found()
+    own(connection, who.merchant_id, who.mode, invoice_id)
     return invoices.lock(connection, invoice_id)
 
 
 async def _written(context: Context, write: Callable[[Connection], Invoice]) -> Invoice:
     invoice = await context.store.write(write)
-    context.store.wake("outbox")
-    context.store.wake("pages")
+    context.wake_tellers()
     return invoice

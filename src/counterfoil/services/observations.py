@@ -4,7 +4,7 @@ These functions run in the watcher's transaction and write facts only; the invoi
 are listed as due, and `payments.reassess` says what the facts mean for them.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,12 +13,12 @@ from counterfoil.core.matching import Kind
 from counterfoil.core.payment import LateMoney
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Transaction, Transfer
 from counterfoil.core.quote import Rate
-from counterfoil.db import invoices, loops, merchants, payments, quotes, transactions
+from counterfoil.db import invoices, loops, merchants, payments, quotes, transactions, transfers
 from counterfoil.db.engine import Connection
 from counterfoil.db.quotes import Asked, StoredDestination
 from counterfoil.services import rates
 from counterfoil.services.context import Context
-from counterfoil.services.crediting import Came, Credit, Price, credit
+from counterfoil.services.crediting import Came, NewCredit, Price, credit_all
 from counterfoil.services.unmatched import UnmatchedTransfer, to_inbox
 
 # A node that has just started knows little; one that has been up this long and still answers
@@ -29,6 +29,9 @@ _UNKNOWN_MS = 30 * 60_000
 _WATCH_GAP_MAX_MS = 30_000
 # Blocks' times are whole seconds, and miners' clocks differ from ours.
 _BLOCK_SKEW_MS = 2 * 60_000
+
+# Our unconfirmed transactions, by the outpoints that others just shown spend as well.
+_Spenders = Mapping[str, Sequence[transactions.StoredTransaction]]
 
 
 @dataclass(slots=True)
@@ -57,15 +60,23 @@ class _Look:
             self._rates[key] = rates.rate_of(self.connection, method, currency, arrived_at)
         return self._rates[key]
 
+    def remember_rates(self, known: Iterable[transactions.StoredTransaction]) -> None:
+        """Let coin be worth what it was when some transactions came, for all of that moment."""
+        came_at = {each.id: each.first_seen_at for each in known}
+        for found in transfers.list_arrival_rates(self.connection, came_at):
+            place = (found.method, found.currency, came_at[found.transaction_id])
+            self._rates[place] = found.rate
+
     def was_there(self, txid: str, block: Block | None, owner: StoredDestination) -> bool:
         """Tell whether a transaction was there before a destination was ours.
 
-        The times decide, too: after a failover the database may have forgotten what we recorded.
+        To have been in sight is not enough: after a failover the database may have forgotten what
+        we recorded of it, and then it came in time.
         """
-        seen_at = self.seen_at.get(txid)
+        since = self.seen_at.get(txid)
         if block is not None and self.is_again:
-            seen_at = block.mined_at + _BLOCK_SKEW_MS
-        return seen_at is not None and seen_at <= owner.created_at
+            since = block.mined_at + _BLOCK_SKEW_MS
+        return since is not None and since <= owner.created_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +108,7 @@ def start(connection: Connection, chain: Chain, blocks: Iterable[Block]) -> None
 
 def list_pending_txids(connection: Connection, chain: Chain) -> frozenset[str]:
     """Return our transactions that wait for a block and are not gone."""
-    pending = transactions.list_pending(connection, chain.name)
-    return frozenset(known.txid for known in pending if known.gone_at is None)
+    return frozenset(known.txid for known in transactions.list_pending(connection, chain.name))
 
 
 def record_block(
@@ -165,28 +175,29 @@ def record_mempool(
     mempool: Mempool,
     head: Head,
     *,
-    looked_at: int,
     is_tip_fresh: bool,
     now: int,
 ) -> None:
     """Record what is unconfirmed, what was replaced, and what the node no longer knows."""
     look = _look(connection, context, chain, now, seen_at={})
     pending = transactions.list_pending(connection, chain.name)
+    gone = transactions.list_gone(connection, chain.name)
+    spenders = _spenders(pending, mempool.fresh)
     # First, since what has been replaced is at stake no more when its rival is credited.
-    _find_displaced(look, pending, mempool.fresh, kept=mempool.txids)
-    _observe(look, mempool.fresh, None)
-    back = []
+    _find_displaced(look, spenders, mempool.fresh, kept=mempool.txids)
+    _observe(look, mempool.fresh, None, spenders)
+    back = [gone[txid] for txid in gone.keys() & mempool.txids]
     for known in pending:
         if known.txid in mempool.txids:
-            if known.gone_at is not None or known.unknown_since is not None:
+            if known.unknown_since is not None:
                 back.append(known.id)
-        elif known.gone_at is None and mempool.is_complete:
+        elif mempool.is_complete:
             _miss(look, known, head)
     transactions.set_place(connection, back, None)
     look.touched.update(back)
     _mark_due(look, None)
     if mempool.is_complete and is_tip_fresh:
-        loops.save_watched(connection, chain.name, looked_at, _WATCH_GAP_MAX_MS)
+        loops.save_watched(connection, chain.name, now, _WATCH_GAP_MAX_MS)
 
 
 def _miss(look: _Look, known: transactions.StoredTransaction, head: Head) -> None:
@@ -206,11 +217,26 @@ def _add_block(look: _Look, block: Block) -> None:
 def _read_block(look: _Look, block: Block) -> None:
     pending = transactions.list_pending(look.connection, look.chain.name)
     mined = frozenset(seen.txid for seen in block.transactions)
-    _find_displaced(look, pending, block.transactions, kept=mined)
-    _observe(look, block.transactions, block)
+    spenders = _spenders(pending, block.transactions)
+    _find_displaced(look, spenders, block.transactions, kept=mined)
+    _observe(look, block.transactions, block, spenders)
 
 
-def _observe(look: _Look, shown: Sequence[Transaction], block: Block | None) -> None:
+def _spenders(
+    pending: Sequence[transactions.StoredTransaction], shown: Sequence[Transaction]
+) -> _Spenders:
+    """Return our unconfirmed transactions by those of their outpoints that what is shown spends."""
+    found: defaultdict[str, list[transactions.StoredTransaction]] = defaultdict(list)
+    spent = {outpoint for seen in shown for outpoint in seen.spends} if pending else set()
+    for known in pending:
+        for outpoint in known.spends & spent:
+            found[outpoint].append(known)
+    return found
+
+
+def _observe(
+    look: _Look, shown: Sequence[Transaction], block: Block | None, spenders: _Spenders
+) -> None:
     """Record the transactions that pay destinations of ours, and what they pay.
 
     All at once: the statements for a thousand payments are those for one.
@@ -225,13 +251,20 @@ def _observe(look: _Look, shown: Sequence[Transaction], block: Block | None) -> 
     if not paying:
         return
     known = transactions.find_transactions(look.connection, look.chain.name, paying)
-    arrivals = {
-        txid: known[txid].first_seen_at if txid in known else _arrival(look, seen, block)
-        for txid, seen in paying.items()
-    }
-    fresh = [(seen, arrivals[txid]) for txid, seen in paying.items() if txid not in known]
+    fresh = {txid: seen for txid, seen in paying.items() if txid not in known}
+    came = {txid: _arrival(look, seen, block) for txid, seen in fresh.items()}
+    # Nobody is later for a higher fee: it came when the first one did, and was worth that.
+    replaced = _find_replaced(look, fresh, owners, spenders)
+    came |= {txid: first.first_seen_at for txid, first in replaced.items()}
+    look.remember_rates(replaced.values())
+    arrivals = came | {txid: stored.first_seen_at for txid, stored in known.items()}
     ids = {txid: stored.id for txid, stored in known.items()}
-    ids |= transactions.insert_transactions(look.connection, look.chain.name, fresh, block)
+    ids |= transactions.insert_transactions(
+        look.connection,
+        look.chain.name,
+        [(seen, came[txid]) for txid, seen in fresh.items()],
+        block,
+    )
     moved = [s.id for s in known.values() if block is not None or s.block_height is None]
     transactions.set_place(look.connection, moved, block)
     look.touched.update(ids.values())
@@ -267,6 +300,36 @@ def _arrival(look: _Look, seen: Transaction, block: Block | None) -> int:
     return min(look.now, max(block.mined_at, look.watched_at or 0))
 
 
+def _find_replaced(
+    look: _Look,
+    fresh: Mapping[str, Transaction],
+    owners: Mapping[bytes, StoredDestination],
+    spenders: _Spenders,
+) -> dict[str, transactions.StoredTransaction]:
+    """Return which of our transactions are paid once more by new ones, by the ids of those.
+
+    Whoever raises the fee of a payment sends another transaction, which pays us the very same.
+    Where it pays anything else it is a new payment, or anybody could be in time for anything.
+    """
+    rivals = {
+        txid: {known.id: known for spend in seen.spends for known in spenders.get(spend, ())}
+        for txid, seen in fresh.items()
+    }
+    paid = transactions.sum_received(
+        look.connection, {known_id for found in rivals.values() for known_id in found}
+    )
+    replaced: dict[str, transactions.StoredTransaction] = {}
+    for txid, found in rivals.items():
+        pays: Counter[tuple[int, str]] = Counter()
+        for each in fresh[txid].transfers:
+            if each.destination in owners:
+                pays[owners[each.destination].id, each.method] += each.amount_atomic
+        same = [known for known_id, known in found.items() if pays == paid[known_id]]
+        if same:
+            replaced[txid] = min(same, key=lambda known: (known.first_seen_at, known.id))
+    return replaced
+
+
 def _match(look: _Look, received: Mapping[int, _Received]) -> None:
     """Credit new transfers, by their ids, to the quotes that they pay; keep the others."""
     connection = look.connection
@@ -275,7 +338,7 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
     spent = {outpoint for each in received.values() for outpoint in each.seen.spends}
     merchants_of = transactions.list_owners(connection, look.chain.name, spent)
     owners = merchants.list_some(connection, {each.owner.merchant_id for each in received.values()})
-    paying: list[Credit] = []
+    paying: list[NewCredit] = []
     unmatched: list[UnmatchedTransfer] = []
     for transfer_id, each in received.items():
         owner, transfer = each.owner, each.transfer
@@ -287,18 +350,17 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
         is_own = owner.key in each.seen.senders or any(
             merchants_of.get(outpoint) == owner.merchant_id for outpoint in each.seen.spends
         )
-        candidates = [one.candidate for one in asked]
         found = matching.match(
             transfer,
             owner.kind,
-            candidates,
+            [one.quote for one in asked],
             each.arrived_at,
             is_own=is_own,
             is_older=each.is_older,
         )
         method = look.context.methods.get(transfer.method)
         if isinstance(found, matching.Matched) and method is not None:
-            paid = next(one for one in asked if one.candidate.quote_id == found.quote_id)
+            paid = next(one for one in asked if one.quote.quote_id == found.quote_id)
             late_money = owners[owner.merchant_id].late_money
             paying.append(_credit(look, transfer_id, each, paid, method, late_money))
         else:
@@ -319,7 +381,7 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
                     asked=asked,
                 )
             )
-    credit(connection, look.context, paying, look.now)
+    credit_all(connection, look.context, paying, look.now)
     if unmatched:
         to_inbox(connection, unmatched, owners, look.rate_of, look.now)
 
@@ -331,36 +393,26 @@ def _credit(
     paid: Asked,
     method: Method,
     late_money: LateMoney,
-) -> Credit:
+) -> NewCredit:
     """Return what a transfer is to the quote that it pays."""
-    amount_atomic, asked = each.transfer.amount_atomic, paid.candidate
+    amount_atomic, asked = each.transfer.amount_atomic, paid.quote
     rate = look.rate_of(method, paid.currency, each.arrived_at)
     came = Came(transfer_id, method, amount_atomic, each.arrived_at, rate)
     price = Price.quoted(asked.quote_id, paid.fiat, asked.amount_atomic)
-    return Credit(each.owner.merchant_id, paid.invoice_id, paid.amount, came, price, late_money)
+    return NewCredit(each.owner.merchant_id, paid.invoice_id, paid.amount, came, price, late_money)
 
 
 def _find_displaced(
-    look: _Look,
-    pending: Iterable[transactions.StoredTransaction],
-    seen: Iterable[Transaction],
-    kept: frozenset[str],
+    look: _Look, spenders: _Spenders, shown: Iterable[Transaction], kept: frozenset[str]
 ) -> None:
     """Note which of our unconfirmed transactions have lost an input to another transaction.
 
     `kept` are those that the node still lists, or has mined: they have lost nothing.
     """
-    spenders: defaultdict[str, list[transactions.StoredTransaction]] = defaultdict(list)
-    for known in pending:
-        if known.gone_at is None and known.txid not in kept:
-            for outpoint in known.spends:
-                spenders[outpoint].append(known)
-    if not spenders:
-        return
-    for transaction in seen:
-        for outpoint in transaction.spends:
+    for seen in shown:
+        for outpoint in seen.spends:
             for known in spenders.get(outpoint, ()):
-                if known.txid != transaction.txid:
+                if known.txid != seen.txid and known.txid not in kept:
                     transactions.set_gone(look.connection, known.id, look.now)
                     look.touched.add(known.id)
 

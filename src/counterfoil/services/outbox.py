@@ -51,14 +51,19 @@ async def record(store: Store, made: Sequence[Made], now: int) -> None:
     """Record attempts, and decide for each whether and when there is another one."""
 
     def write(connection: Connection) -> None:
-        ours = deliveries.record_attempts(connection, [_outcome(each, now) for each in made], now)
-        answers = {(e.delivery.channel_id, e.attempt.answer) for e in made if e.delivery.id in ours}
+        outcomes = [_outcome(each, now) for each in made]
+        ours = deliveries.record_attempts(connection, outcomes, now)
+        heard = {
+            (each.claimed.channel_id, each.made.answer, each.state == deliveries.PARKED)
+            for each in outcomes
+            if each.claimed.id in ours
+        }
         # Channels in their order, in which all lock them, and of each its successes first: who has
         # just heard something is not paused for what it failed to hear at the same time.
-        for channel_id, answer in sorted(
-            answers, key=lambda a: (a[0], a[1] is not Answer.DELIVERED)
+        for channel_id, answer, is_given_up in sorted(
+            heard, key=lambda each: (each[0], each[1] is not Answer.DELIVERED)
         ):
-            _note_health(connection, channel_id, answer, now)
+            _note_health(connection, channel_id, answer, now, is_given_up=is_given_up)
 
     await store.write(write)
 
@@ -77,8 +82,14 @@ def _outcome(made: Made, now: int) -> deliveries.Outcome:
     return deliveries.Outcome(claimed, made.attempt, deliveries.PARKED, now)
 
 
-def _note_health(connection: Connection, channel_id: int, answer: Answer, now: int) -> None:
-    """Pause an endpoint that wants no more, or that has failed for days."""
+def _note_health(
+    connection: Connection, channel_id: int, answer: Answer, now: int, *, is_given_up: bool
+) -> None:
+    """Pause an endpoint that wants no more, or that has failed for days.
+
+    The latter only where a delivery is given up: one that fails for the first time after days
+    without any may have met an endpoint that was away for a second.
+    """
     if answer is Answer.DELIVERED:
         outbox.note_well(connection, channel_id)
         return
@@ -87,7 +98,7 @@ def _note_health(connection: Connection, channel_id: int, answer: Answer, now: i
         outbox.pause_channel(connection, channel_id, reason, now)
         return
     outbox.note_failing(connection, channel_id, now)
-    found = outbox.get_channel(connection, channel_id)
+    found = outbox.get_channel(connection, channel_id) if is_given_up else None
     if found and found.failing_since is not None and now - found.failing_since >= PAUSE_AFTER_MS:
         reason = "Every attempt has failed for three days. Resume it when the endpoint is mended."
         outbox.pause_channel(connection, channel_id, reason, now)

@@ -15,6 +15,7 @@ from msgspec import structs
 from counterfoil.core import events
 from counterfoil.core.invoice import Assessment, Facts, Standing, Status, assess
 from counterfoil.core.money import floor_to_minor
+from counterfoil.core.payment import credit
 from counterfoil.core.ports import Mode
 from counterfoil.core.quote import Rate
 from counterfoil.db import invoices, loops, outbox, payments, quotes
@@ -226,11 +227,12 @@ def _describe(context: Context, invoice: Invoice, item: Credited) -> dict[str, s
     """Return what an event says of the payment behind it; money is text."""
     method = context.methods.get(item.method)
     payment = item.payment
+    worth = credit(payment, invoice.deadlines)
     return {
         "coin": method.symbol if method else item.method,
         "network": item.chain,
         "txid": payment.txid,
         "amount": context.methods.format_coin(item.method, payment.received_atomic),
         "confirmations": str(max(payment.depth, 0)),
-        "fiat_value": str(floor_to_minor(payment.quoted_value, invoice.currency)),
+        "fiat_value": str(floor_to_minor(worth.value, invoice.currency)),
     }

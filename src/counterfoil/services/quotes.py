@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from counterfoil.core import matching, money
 from counterfoil.core.errors import (
@@ -23,8 +22,6 @@ from counterfoil.services import rates
 from counterfoil.services.context import Context
 
 _HOUR_MS = 3_600_000
-# A shared address is offered only while the chain is seen: so long without a look is blind.
-_BLIND_AFTER_MS = 60_000
 
 
 def offered(connection: Connection, context: Context, invoice: Invoice) -> tuple[Method, ...]:
@@ -95,6 +92,7 @@ def open_quote(
 ) -> None:
     """Ask for what is still due of an invoice in one method, at the rate of now.
 
+    Where less is due than can be sent, the least that can is asked for, and is worth that much.
     An older quote of the method keeps its price two minutes more: its payer may just be sending.
     Raises UnavailableError (`rate_unavailable`, `chain_unavailable`), ConflictError
     (`no_free_amount`, `not_payable`) and LimitedError.
@@ -118,8 +116,8 @@ def open_quote(
     rate = rates.rate_of(connection, method, invoice.currency, now)
     if rate is None:
         raise rates.unavailable(method, invoice.currency)
-    due = money.ceil_to_minor(Fraction(invoice.amount) - invoice.standing.seen, invoice.currency)
-    price_atomic = money.to_atomic(due, rate.price, method)
+    fiat = money.payable_fiat(invoice.rest, invoice.currency, rate.price, method)
+    price_atomic = money.to_atomic(fiat, rate.price, method)
     place = _find_place(connection, context, invoice, method, known, price_atomic, now)
     older = [old.id for old in known if old.method == method.id]
     quotes.shorten_locks(connection, older, now + GRACE_MS)
@@ -130,7 +128,7 @@ def open_quote(
         chain=chain.name,
         destination_id=place.destination_id,
         amount_atomic=str(place.amount_atomic),
-        fiat=str(due),
+        fiat=str(fiat),
         rate=str(rate.price),
         rate_sources=rate.sources,
         rate_at=rate.at,
@@ -263,9 +261,7 @@ def _shared(
 
 def _is_at_tip(state: loops.ChainState, now: int) -> bool:
     """Tell whether what came to a shared address is known: the node's tip has just been read."""
-    if state.trouble or state.watched_at is None or now - state.watched_at > _BLIND_AFTER_MS:
-        return False
-    return state.cursor is not None and (state.node_height or 0) <= state.cursor.height
+    return state.is_seen(now) and (state.node_height or 0) <= state.height
 
 
 def _price(quote: quotes.Quote, method: Method) -> int:

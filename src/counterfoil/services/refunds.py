@@ -14,7 +14,7 @@ from counterfoil.db.invoices import Invoice
 from counterfoil.db.refunds import Refund
 from counterfoil.services.audit import Actor, record
 from counterfoil.services.context import Context
-from counterfoil.services.invoices import not_found
+from counterfoil.services.invoices import own
 
 TXID_LENGTH_MAX = 200
 NOTE_LENGTH_MAX = 500
@@ -40,9 +40,7 @@ async def add(
     """
 
     def write(connection: Connection) -> tuple[Invoice, Refund]:
-        invoice = invoices.get(connection, invoice_id, who.merchant_id, who.mode)
-        if invoice is None:
-            raise not_found()
+        invoice = own(connection, who.merchant_id, who.mode, invoice_id)
         method_id, amount = _amount(context, who, invoice, draft)
         paid_id = draft.payment_id
         if paid_id is not None and not refunds.was_credited(connection, paid_id, invoice_id):
@@ -88,9 +86,7 @@ async def list_all(context: Context, who: Actor, invoice_id: int) -> tuple[Invoi
     """Return an invoice and what was sent back for it; raises NotFoundError."""
 
     def read(connection: Connection) -> tuple[Invoice, list[Refund]]:
-        invoice = invoices.get(connection, invoice_id, who.merchant_id, who.mode)
-        if invoice is None:
-            raise not_found()
+        invoice = own(connection, who.merchant_id, who.mode, invoice_id)
         return invoice, refunds.list_all(connection, invoice_id)
 
     return await context.store.read(read)

@@ -56,8 +56,7 @@ async def assess_due(context: Context, now: int, after: int) -> int:
             lambda c, i=invoice_id: reassess(c, context, i, now)  # type: ignore[misc]  # mypy cannot infer such a lambda
         )
     if changed:
-        context.store.wake("outbox")
-        context.store.wake("pages")
+        context.wake_tellers()
     return due[-1] if len(due) == _BATCH else 0
 
 

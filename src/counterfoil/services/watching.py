@@ -62,6 +62,17 @@ async def list_states(context: Context) -> list[loops.ChainState]:
     return await context.store.read(lambda connection: loops.list_chains(connection, names))
 
 
+def tip_trouble(chain: Chain, head: Head, now: int) -> str | None:
+    """Return what is wrong where a chain has had no block for much longer than is usual."""
+    interval_s = chain.block_interval_s
+    if interval_s is None:
+        return None
+    age_s = (now - head.mined_at) // 1000
+    if age_s <= interval_s * _TIP_AGE_INTERVALS:
+        return None
+    return f"The newest block is {age_s // 60} minutes old: the node or the chain stands still."
+
+
 @dataclass(slots=True)
 class Watch:
     """One process's watch over one chain."""
@@ -118,8 +129,7 @@ class Watch:
             if due:
                 await self._write(lambda c, some=due: self._reassess(c, some, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
                 # What these have to tell goes out while the others are assessed.
-                self.context.store.wake("outbox")
-                self.context.store.wake("pages")
+                self.context.wake_tellers()
             if len(due) < size:
                 self._broke_off = False
                 return
@@ -368,7 +378,7 @@ class Watch:
         self, head: Head, cursor: loops.Cursor, now: int
     ) -> tuple[bool, str | None]:
         """Record what is unconfirmed; at the tip, that makes everything seen up to now."""
-        trouble = self._stale(head, now)
+        trouble = tip_trouble(self.chain, head, now)
         pending = await self._pending()
         mempool = await self.chain.mempool(self._seen_at, pending)
         is_idle = not mempool.fresh and pending <= mempool.txids
@@ -383,7 +393,6 @@ class Watch:
                     self.chain,
                     mempool,
                     head,
-                    looked_at=now,
                     is_tip_fresh=is_at_tip and trouble is None,
                     now=now,
                 )
@@ -396,15 +405,6 @@ class Watch:
                 txid: at for txid, at in (fresh | self._seen_at).items() if txid in mempool.txids
             }
         return not mempool.is_complete, trouble
-
-    def _stale(self, head: Head, now: int) -> str | None:
-        interval_s = self.chain.block_interval_s
-        if interval_s is None:
-            return None
-        age_s = (now - head.mined_at) // 1000
-        if age_s <= interval_s * _TIP_AGE_INTERVALS:
-            return None
-        return f"The newest block is {age_s // 60} minutes old: the node or the chain stands still."
 
     async def _pending(self) -> frozenset[str]:
         return await self.context.store.read(

@@ -12,7 +12,7 @@ _STRAY = {
     "amount": "0.249",
     "address": "ltc1qqypqxpq9qcrsszg2pvxq6rs0zqg3yyc5dyg36p",
     "confirmations": 2,
-    "state": "confirming",
+    "state": "mined",
     "reason": "no_exact_amount",
     "message": "No invoice had a price of exactly this amount when it came.",
     "first_seen_at": "2025-11-11T11:20:00.000Z",

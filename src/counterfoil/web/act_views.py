@@ -4,9 +4,9 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from counterfoil.core.ids import ID_MAX
 from counterfoil.services.refunds import NOTE_LENGTH_MAX, TXID_LENGTH_MAX
 from counterfoil.web import fields
-from counterfoil.web.endpoints import ID_MAX
 from counterfoil.web.views import Amount, Id, Special, Success, Time
 
 _Coin = Annotated[str, Meta(max_length=fields.COIN_LENGTH_MAX, pattern=fields.COIN)]

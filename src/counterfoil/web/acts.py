@@ -4,10 +4,11 @@ import msgspec
 
 from counterfoil.core.access import Scope
 from counterfoil.core.errors import InvalidError
+from counterfoil.core.ids import ID_MAX
 from counterfoil.services import invoices, marks, refunds
 from counterfoil.services.audit import with_key
 from counterfoil.web import act_views, api, bodies, views
-from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, answer
+from counterfoil.web.endpoints import Answer, Call, Endpoint, answer
 from counterfoil.web.fields import COIN_LENGTH_MAX, Fields
 from counterfoil.web.parameters import INVOICE_ID
 

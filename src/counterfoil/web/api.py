@@ -8,12 +8,13 @@ import msgspec
 from counterfoil.core import events
 from counterfoil.core.access import Scope
 from counterfoil.core.errors import InvalidError, Problem
+from counterfoil.core.ids import ID_MAX
 from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Mode, Outcome
 from counterfoil.services import invoices, simulator
 from counterfoil.services.invoices import Created
 from counterfoil.web import bodies, drafts, queries, views
-from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, Parameter, answer
+from counterfoil.web.endpoints import Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import ORDER_ID_LENGTH_MAX, PLAIN_LINE, TIME, Fields
 from counterfoil.web.parameters import INVOICE_ID, page
 

@@ -30,6 +30,7 @@ from counterfoil.services import checkout, claims
 from counterfoil.services.checkout_view import PAYABLE, State, View
 from counterfoil.services.claims import Claimed
 from counterfoil.services.context import Context
+from counterfoil.services.invoices import not_found
 from counterfoil.web.auth import address_of
 from counterfoil.web.live import Live
 from counterfoil.web.pages import Assets, environment, html, qr_code
@@ -289,7 +290,7 @@ class _Routes:
         async def pay(token: str, form: Mapping[str, str], now: int) -> None:
             wanted = form.get("outcome")
             if wanted not in list(Outcome):
-                raise _not_found()
+                raise not_found()
             await checkout.simulate(self._context, token, Outcome(wanted), now)
 
         return await self._act(request, pay)
@@ -323,14 +324,10 @@ class _Events:
             await self._routes.refusal(Request(scope), error)(scope, receive, send)
 
 
-def _not_found() -> NotFoundError:
-    return NotFoundError("not_found", "There is no such invoice.")
-
-
 def _token(text: str | None) -> str:
     """Return what can be a share token; what cannot is one that opens nothing."""
     if not text or len(text) > _TOKEN_LENGTH_MAX or not _TOKEN_LETTERS.issuperset(text):
-        raise _not_found()
+        raise not_found()
     return text
 
 

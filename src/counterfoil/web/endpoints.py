@@ -14,14 +14,13 @@ from starlette.types import Scope as Request
 from starlette.types import Send
 
 from counterfoil.core.access import Principal, Scope
+from counterfoil.core.ids import ID_MAX
 from counterfoil.core.ports import Clock
 from counterfoil.services import invoices
 from counterfoil.services.context import Context
 from counterfoil.services.keys import Keyring
 
 FAILURES_PER_MINUTE = 20
-# JavaScript counts exactly up to here, and so does every client that reads our ids as numbers.
-ID_MAX = 2**53 - 1
 _ID = re.compile(r"[1-9][0-9]{0,15}")
 
 Header = tuple[bytes, bytes]

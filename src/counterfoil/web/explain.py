@@ -57,7 +57,7 @@ class Seen(Struct, kw_only=True):
     late: bool
 
 
-class Stray(Struct, kw_only=True):
+class Uncredited(Struct, kw_only=True):
     """A transfer in the inbox that may be meant for the invoice."""
 
     method: str
@@ -150,7 +150,7 @@ class Explanation(Struct, kw_only=True):
     advice: Annotated[list[str], Meta(description="What to do, the most pressing first.")]
     asked: list[Asked]
     seen: list[Seen]
-    inbox: list[Stray]
+    inbox: list[Uncredited]
     missing: Missing | None
     chains: list[Network]
     claims: list[Claim]
@@ -180,7 +180,7 @@ def _view(case: Case) -> Explanation:
         asked=[_asked(each) for each in case.asked],
         seen=[_seen(each) for each in case.seen],
         inbox=[
-            Stray(
+            Uncredited(
                 method=each.method,
                 txid=each.txid,
                 amount=each.amount,
@@ -188,7 +188,7 @@ def _view(case: Case) -> Explanation:
                 height=each.height,
                 reason=each.reason,
             )
-            for each in case.strays
+            for each in case.uncredited
         ],
         missing=None
         if case.missing is None

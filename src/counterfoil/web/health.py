@@ -10,9 +10,6 @@ from counterfoil.services import rates, watching
 from counterfoil.web import views
 from counterfoil.web.endpoints import Answer, Call, Endpoint, answer
 
-# A chain's row is written every few seconds while it is watched; older than this, nobody watches.
-_UNWATCHED_AFTER_MS = 60_000
-
 
 async def healthz(_call: Call) -> Answer:
     """Answer: that is all it takes to live."""
@@ -58,7 +55,7 @@ def _chain(
     trouble = state.trouble if state else None
     if trouble is None and (state is None or state.checked_at is None or height is None):
         trouble = "It has not been looked at yet."
-    elif trouble is None and state and now - (state.checked_at or 0) > _UNWATCHED_AFTER_MS:
+    elif trouble is None and state and not state.is_looked_at(now):
         trouble = "It is not being watched: no process has looked at it for over a minute."
     return views.ChainHealth(
         name=name,

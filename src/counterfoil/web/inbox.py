@@ -6,10 +6,11 @@ import msgspec
 
 from counterfoil.core.access import Scope
 from counterfoil.core.errors import InvalidError
+from counterfoil.core.ids import ID_MAX
 from counterfoil.services import inbox, invoices
 from counterfoil.services.audit import with_key
 from counterfoil.web import api, bodies, inbox_views, queries, views
-from counterfoil.web.endpoints import ID_MAX, Answer, Call, Endpoint, Parameter, answer
+from counterfoil.web.endpoints import Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import Fields
 from counterfoil.web.parameters import page, path_id
 
@@ -47,7 +48,7 @@ async def list_inbox(call: Call) -> Answer:
     return answer(
         inbox_views.InboxAnswer(
             success=True,
-            transfers=msgspec.convert(described, list[inbox_views.Stray]),
+            transfers=msgspec.convert(described, list[inbox_views.InboxTransfer]),
             next=None if last is None else str(last),
         )
     )

@@ -39,7 +39,7 @@ class Candidate(Struct, kw_only=True):
     ]
 
 
-class Stray(Struct, kw_only=True):
+class InboxTransfer(Struct, kw_only=True):
     """A transfer to an address of the merchant that pays no invoice."""
 
     id: Id
@@ -50,7 +50,7 @@ class Stray(Struct, kw_only=True):
     address: str
     confirmations: Annotated[int, Meta(ge=0)]
     state: Annotated[
-        Literal["seen", "confirming", "gone"],
+        Literal["seen", "mined", "gone"],
         Meta(description="Unconfirmed, in a block, or replaced and worth nothing."),
     ]
     reason: Annotated[Reason, Meta(description="Why it pays no invoice, for programs.")]
@@ -65,7 +65,7 @@ class InboxAnswer(Struct, kw_only=True):
     """A page of the inbox, the newest first."""
 
     success: Success
-    transfers: list[Stray]
+    transfers: list[InboxTransfer]
     next: Annotated[
         str | None, Meta(description="Send it as `after` for the next page; null on the last.")
     ]

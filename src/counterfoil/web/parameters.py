@@ -1,6 +1,7 @@
 """The parameters that several endpoints have: an id in the path, and the page of a list."""
 
-from counterfoil.web.endpoints import ID_MAX, Parameter
+from counterfoil.core.ids import ID_MAX
+from counterfoil.web.endpoints import Parameter
 
 
 def path_id(description: str, example: int) -> Parameter:

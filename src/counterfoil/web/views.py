@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from counterfoil.core.ids import ID_MAX
 from counterfoil.core.invoice import Condition, Status
 from counterfoil.core.ports import Outcome
 from counterfoil.web import fields
-from counterfoil.web.endpoints import ID_MAX
 
 _EMPTY = {"type": "string", "maxLength": 0}
 _NULL = {"type": "null"}
