@@ -24,6 +24,7 @@ def payment(number: int = 1, **changes: Any) -> Payment:
         spends=frozenset({f"spent{number}:0"}),
         quoted_atomic=1_000_000,
         quoted_fiat=Decimal("100.00"),
+        due_fiat=None,
         lock_until=LOCK_UNTIL,
         received_atomic=1_000_000,
         arrived_at=number,
@@ -151,6 +152,7 @@ class Life:
     def _payment(self, number: int, txid: str, spends: frozenset[str]) -> Payment:
         asked = self._random.choice((Decimal("10.00"), Decimal("5.00"), Decimal("3.33")))
         share = self._random.choice((1, 1, 1, 2, Fraction(1, 2), Fraction(199, 200)))
+        due = self._random.choice((None, None, None, Decimal("1.50")))
         value = Fraction(asked) * share
         moved = self._random.choice((Fraction(1), Fraction(1, 2), Fraction(999, 1000), Fraction(2)))
         return payment(
@@ -158,6 +160,7 @@ class Life:
             txid=txid,
             spends=spends,
             quoted_fiat=asked,
+            due_fiat=due,
             received_atomic=int(1_000_000 * share),
             lock_until=self.now + self._random.choice((-5, -1, 15, 15)) * MINUTE_MS,
             arrived_at=self.now,

@@ -57,7 +57,7 @@ def attribute(
 
 def _age(q: AskedQuote, at: int) -> tuple[int, int, int]:
     """Rank what was shown before the payment above what came after it: the newest, the oldest."""
-    if q.created_at <= at:
+    if q.created_at < at:
         return (1, q.created_at, q.quote_id)
     return (0, -q.created_at, -q.quote_id)
 

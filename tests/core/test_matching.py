@@ -139,7 +139,12 @@ def test_the_newest_quote_is_the_one_of_the_latest_time() -> None:
 
 
 def test_of_quotes_of_one_moment_the_last_made_counts() -> None:
-    assert matched(Kind.EXCLUSIVE, transfer(), quote(1), quote(2)) == 2
+    assert matched(Kind.EXCLUSIVE, transfer(), quote(1), quote(2), at=T + 1) == 2
+
+
+def test_a_quote_of_the_moment_of_the_payment_asks_for_the_rest_of_it() -> None:
+    old, rest = quote(1, created_at=T - 1), quote(2, 10)
+    assert matched(Kind.EXCLUSIVE, transfer(900), old, rest) == 1
 
 
 def test_an_exclusive_destination_is_never_released() -> None:

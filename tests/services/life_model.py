@@ -84,7 +84,7 @@ class Model:
     def price(self, one: Sent) -> int | None:
         """Return the quote that says what a transfer is worth: of its amount, else of its time."""
         choice = [q for q in self.quotes if q.amount_atomic == one.amount] or self.quotes
-        earlier = [q.id for q in choice if q.created_at <= one.arrived_at]
+        earlier = [q.id for q in choice if q.created_at < one.arrived_at]
         return max(earlier) if earlier else min((q.id for q in choice), default=None)
 
     def waits_until(self) -> int | None:
@@ -121,6 +121,7 @@ class Model:
             spends=frozenset(one.transaction.spends),
             quoted_atomic=asked.amount_atomic if asked else one.amount,
             quoted_fiat=asked.fiat if asked else one.typed,
+            due_fiat=asked.due if asked else None,
             lock_until=asked.lock_until if asked else one.arrived_at,
             received_atomic=one.amount,
             arrived_at=one.arrived_at,

@@ -12,7 +12,7 @@ from counterfoil.db.invoices import Invoice
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import invoices, ledger, marks, merchants, rates
 from counterfoil.services.context import Methods
-from tests.services.moves import actor, attach, credited_ids, deeds, detach
+from tests.services.moves import actor, attach, credited_ids, deeds, detach, listed
 from tests.services.shop import Shop
 from tests.services.till import visit
 
@@ -192,3 +192,40 @@ async def test_whoever_then_pays_another_invoice_too_pays_late(shop: Shop) -> No
     await shop.look()
     _, (paid,) = await invoices.list_payments(shop.context, shop.principal, other.id)
     assert paid.first_seen_at > came_at
+
+
+async def test_in_the_inbox_a_raised_fee_keeps_what_the_coin_was_worth(stall: Shop) -> None:
+    invoice = await stall.invoice()
+    quote = await stall.quote(invoice)
+    first = stall.chain.pay(quote.address, quote.amount_atomic - 1)
+    await stall.look()
+    await stall.look(5 * 60)
+    half = {("COIN", "USD"): Decimal(50)}
+    await rates.refresh(stall.store, [FixedRates(half)], stall.clock.now())
+    stall.chain.pay(quote.address, quote.amount_atomic - 1, first.spends)
+    await stall.look()
+    raised, dropped = await listed(stall)
+    assert raised.item.first_seen_at == dropped.item.first_seen_at
+    assert {rate.price for rate in raised.item.rates.values()} == {100}
+    assert raised.item.rates == dropped.item.rates
+
+
+async def test_a_fee_may_be_raised_twice_and_after_a_reorg(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    sent = shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    came_at = shop.clock.now()
+    for _ in range(2):
+        await shop.look(5 * 60)
+        sent = shop.chain.raise_fee(sent)
+        await shop.look()
+    shop.chain.mine()
+    await shop.look()
+    shop.chain.reorg(1, keep=False)
+    shop.chain.raise_fee(sent)
+    shop.chain.mine(2)
+    await shop.look(5 * 60)
+    _, items = await invoices.list_payments(shop.context, shop.principal, invoice.id)
+    assert [item.first_seen_at for item in items] == [came_at] * 4
+    assert (await shop.status(invoice), await shop.conditions(invoice)) == (Status.PAID, [])

@@ -133,7 +133,7 @@ async def test_a_period_has_its_first_moment_and_not_its_last(shop: Shop) -> Non
     shop.chain.mine()
     await shop.look()
     (row,) = (await read(shop, times[1], times[2])).rows
-    assert row["received_at"] == iso(times[1])
+    assert row["first_seen_at"] == iso(times[1])
 
 
 async def test_nobody_elses_money_is_in_it(shop: Shop) -> None:

@@ -330,8 +330,24 @@ async def test_the_least_that_can_be_sent_is_asked_for_at_what_it_is_worth(
     await shop.look()
     shop.chain.mine(2)
     await shop.look()
-    assert await shop.status(invoice) is Status.PAID
-    assert (await shop.read(invoice.id)).standing.final == Fraction("100.30")
+    # Who pays as asked has not paid too much.
+    assert (await shop.status(invoice), await shop.conditions(invoice)) == (Status.PAID, [])
+    assert (await shop.read(invoice.id)).standing.final == 100
+    assert "invoice_overpaid" not in await shop.events(invoice)
+
+
+async def test_what_costs_less_than_can_be_sent_is_paid_as_asked(
+    database: Database, clock: FakeClock
+) -> None:
+    coin = replace(COIN, least_atomic=500_000)
+    shop = await open_shop(database, clock, chain=WorldChain(methods=(coin,)))
+    invoice = await shop.invoice("0.20")
+    quote = await shop.quote(invoice)
+    assert (str(quote.fiat), str(quote.due), quote.amount_atomic) == ("0.50", "0.20", 500_000)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.mine(2)
+    await shop.look()
+    assert (await shop.status(invoice), await shop.conditions(invoice)) == (Status.PAID, [])
 
 
 async def test_whoever_sends_more_than_that_is_credited_with_all_of_it(
@@ -340,7 +356,8 @@ async def test_whoever_sends_more_than_that_is_credited_with_all_of_it(
     shop, invoice, _ = await short_by_little(database, clock)
     shop.chain.pay((await shop.quote(invoice)).address, 10_000_000)
     await shop.look()
-    assert (await shop.read(invoice.id)).standing.seen == Fraction("109.80")
+    # But for the 0.30 that had to be asked for beyond what was due.
+    assert (await shop.read(invoice.id)).standing.seen == Fraction("109.50")
 
 
 async def test_the_fee_of_the_first_part_may_still_be_raised(
@@ -348,6 +365,8 @@ async def test_the_fee_of_the_first_part_may_still_be_raised(
 ) -> None:
     shop, invoice, first = await short_by_little(database, clock)
     await shop.look(5 * 60)
+    half = {("COIN", "USD"): Decimal(50)}
+    await rates.refresh(shop.store, [FixedRates(half)], shop.clock.now())
     quote = (await shop.quotes(invoice))[0]
     shop.chain.pay(quote.address, quote.amount_atomic - 200_000, first.spends)
     await shop.look()

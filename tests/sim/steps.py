@@ -121,7 +121,7 @@ class Steps:
                 self._note("credited_twice", fault)
 
     def _check_raised_fees(self) -> None:
-        """What takes the place of an unconfirmed payment and is the same came when that did."""
+        """What takes the place of an unconfirmed payment and is the same came no later."""
         for txid, first in self.world.first_of.items():
             for came_at, first_came_at in self.rows(_RAISED, first, txid):
                 fault = f"{txid} came at {came_at}, and {first} before it at {first_came_at}"
@@ -278,7 +278,7 @@ _RAISED = """
     LEFT JOIN payment p ON p.transfer_id = t.id
     LEFT JOIN inbox i ON i.transfer_id = t.id
     WHERE f.txid = ? AND x.txid = ? AND f.gone_at = coalesce(p.created_at, i.created_at)
-      AND x.first_seen_at <> f.first_seen_at
+      AND x.first_seen_at > f.first_seen_at
 """
 _SHOWN = """
     SELECT d.id, d.address, w.value, d.derivation_index

@@ -66,7 +66,8 @@ def list_accounts(rows: Callable[[str], list[Any]]) -> dict[int, Account]:
 def _credit(row: list[Any], deadlines: list[int]) -> Credit:
     """Apply the rule for late money: the lower of two values, unless they hardly differ."""
     txid, place, height, gone_at, needed, received, typed, *quoted, at, then, is_held = row
-    asked, fiat, lock_until = quoted
+    asked, fiat, due, lock_until = quoted
+    assert due is None, "no coin of the worlds has a least amount that is worth a minor unit"
     assert typed is not None or asked is not None, f"{txid} has no price"
     value, is_waiting = Fraction(typed or 0), False
     if typed is None:
@@ -84,7 +85,7 @@ _INVOICES = """
 """
 _CREDITS = """
     SELECT p.invoice_id, x.txid, t.place, x.block_height, x.gone_at, p.depth_needed,
-           t.amount_atomic, p.value, q.amount_atomic, q.fiat, q.lock_until,
+           t.amount_atomic, p.value, q.amount_atomic, q.fiat, q.due, q.lock_until,
            p.arrived_at, p.arrival_value, p.is_held
     FROM payment p
     JOIN transfer t ON t.id = p.transfer_id

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from counterfoil.app.parts import Installation
     from counterfoil.services.ledger import Ledger
 
-# What a spreadsheet would take for a formula, if a shop let its customers choose an order_id.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet would take for a formula, if a shop let its customers choose an order_id: also
+# behind what ends a cell elsewhere.
+_FORMULA = re.compile(r"(^|[;,\t\r\n|])(?=[=+\-@\t\r])")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -76,8 +78,7 @@ def export(
     if form is Form.JSON:
         _write_json(read)
         return
-    # All in quotes: a sheet that takes semicolons for the ends of cells finds none.
-    writer = csv.DictWriter(sys.stdout, ledgers.COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer = csv.DictWriter(sys.stdout, ledgers.COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _inert(text) for name, text in row.items()} for row in read.rows)
 
@@ -95,7 +96,7 @@ def parse_time(name: str, text: str) -> int:
 
 
 def _inert(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return _FORMULA.sub(r"\1'", text)
 
 
 def _write_json(read: "Ledger") -> None:

@@ -32,8 +32,6 @@ id_option = partial(typer.Option, min=1, max=ID_MAX)
 MerchantName = Annotated[
     str | None, typer.Option("--merchant", metavar="NAME", help="Whose; not needed for only one.")
 ]
-
-
 LINES = 20
 LINES_MAX = 1_000
 Limit = Annotated[int, typer.Option(min=1, max=LINES_MAX, help="So many lines at most.")]

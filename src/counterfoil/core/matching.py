@@ -134,12 +134,13 @@ def price_of(
 
 
 def _current(choice: Sequence[AskedQuote], arrived_at: int) -> AskedQuote:
-    """Return the quote that was the newest at `arrived_at`, else the first one after it.
+    """Return the quote that was the newest before `arrived_at`, else the first one after it.
 
-    A quote that was made between the payment and this moment is not what the payer paid.
+    A quote that was made since then is not what the payer paid, and neither is one of that moment:
+    it asks for the rest of what has just come.
     """
     age = attrgetter("created_at", "quote_id")
-    made = [q for q in choice if q.created_at <= arrived_at]
+    made = [q for q in choice if q.created_at < arrived_at]
     return max(made, key=age) if made else min(choice, key=age)
 
 

@@ -95,10 +95,10 @@ def payable_fiat(due: Decimal, currency: str, rate: Decimal, method: Method) -> 
     """Return what a payer is asked for, in fiat, where `due` is: no less than can be sent.
 
     The least payable amount may be worth more than what is due. It is asked for at what it is
-    worth: a price that says less would make less of all that is paid on it.
+    worth, up to a minor unit: a price that says less would make less of all that is paid on it.
     """
     least = to_fiat(_least_atomic(method), rate, method.decimals)
-    return max(due, floor_to_minor(least, currency))
+    return max(due, ceil_to_minor(least, currency))
 
 
 def _least_atomic(method: Method) -> int:

@@ -31,11 +31,12 @@ class LateMoney(StrEnum):
 class Payment:
     """What is known of one payment.
 
-    `quoted_atomic` of the coin were asked for `quoted_fiat` until `lock_until`; `received_atomic`
-    came in at `arrived_at`, worth `arrival_value` in fiat then (None if there was no rate, or the
-    merchant's policy holds late money). It is final at `depth_needed` confirmations; `final_at` is
-    when that was first so, and stays. An outpoint of `spends` names its chain too: one account
-    may use the same nonce on two chains.
+    `quoted_atomic` of the coin were asked for `quoted_fiat` until `lock_until`, of which only
+    `due_fiat` was due where that is set: less could not be sent. `received_atomic` came in at
+    `arrived_at`, worth `arrival_value` in fiat then (None if there was no rate, or the merchant's
+    policy holds late money). It is final at `depth_needed` confirmations; `final_at` is when that
+    was first so, and stays. An outpoint of `spends` names its chain too: one account may use the
+    same nonce on two chains.
     """
 
     id: int
@@ -43,6 +44,7 @@ class Payment:
     spends: frozenset[str]
     quoted_atomic: int
     quoted_fiat: Decimal | Fraction
+    due_fiat: Decimal | None
     lock_until: int
     received_atomic: int
     arrived_at: int
@@ -60,8 +62,17 @@ class Payment:
 
     @property
     def quoted_value(self) -> Fraction:
-        """What it is worth at its quote: the exact share of the fiat that was asked for."""
-        return Fraction(self.quoted_fiat) * self.received_atomic / self.quoted_atomic
+        """What it counts for at its quote: the exact share of the fiat that was asked for.
+
+        What had to be asked for beyond what was due counts for nothing: who pays as asked has paid
+        what was due.
+        """
+        share = Fraction(self.quoted_fiat) * self.received_atomic / self.quoted_atomic
+        if self.due_fiat is None:
+            return share
+        if self.received_atomic < self.quoted_atomic:
+            return min(share, Fraction(self.due_fiat))
+        return share - Fraction(self.quoted_fiat) + Fraction(self.due_fiat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +125,9 @@ def progress(payment: Payment, worth: Credit | None) -> Progress:
 def counted(payments: Sequence[Payment]) -> tuple[Payment, ...]:
     """Return the payments that count: not gone, and not displaced by a rival.
 
-    Of transactions that spend one outpoint one counts: the mined one, else the newest; ties go by
-    transaction id. Transactions are taken from the best down, and one that spends what a better
-    one has spent is left out.
+    Of transactions that spend one outpoint one counts: the mined one, else the newest; ties, as of
+    a raised fee with what it raises, go by transaction id. Transactions are taken from the best
+    down, and one that spends what a better one has spent is left out.
     """
     parts: dict[str, list[Payment]] = {}
     for payment in payments:

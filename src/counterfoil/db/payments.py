@@ -190,6 +190,7 @@ _CREDITED = (
         chain_transaction.c.gone_at,
         quote.c.amount_atomic.label("quoted_atomic"),
         quote.c.fiat,
+        quote.c.due,
         quote.c.lock_until,
         destination.c.address,
     )
@@ -241,6 +242,7 @@ def _credited(row: sa.RowMapping) -> Credited:
             spends=frozenset(f"{row['chain']}:{spend}" for spend in json.loads(row["spends"])),
             quoted_atomic=quoted_atomic,
             quoted_fiat=quoted_fiat,
+            due_fiat=Decimal(row["due"]) if row["due"] else None,
             lock_until=lock_until,
             received_atomic=received_atomic,
             arrived_at=row["arrived_at"],

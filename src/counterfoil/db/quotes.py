@@ -31,7 +31,10 @@ class StoredDestination:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What was asked for: an amount of one method at one destination, for a share of an invoice."""
+    """What was asked for: an amount of one method at one destination, for a share of an invoice.
+
+    `due` is set where that was less than the least that can be sent, which was asked for then.
+    """
 
     id: int
     invoice_id: int
@@ -43,6 +46,7 @@ class Quote:
     tag: str | None
     amount_atomic: int
     fiat: Decimal
+    due: Decimal | None
     rate: Decimal
     rate_sources: tuple[str, ...]
     rate_at: int
@@ -195,6 +199,7 @@ def _quote(row: sa.RowMapping) -> Quote:
         tag=row["tag"],
         amount_atomic=int(row["amount_atomic"]),
         fiat=Decimal(row["fiat"]),
+        due=Decimal(row["due"]) if row["due"] else None,
         rate=Decimal(row["rate"]),
         rate_sources=tuple(json.loads(row["rate_sources"])),
         rate_at=row["rate_at"],

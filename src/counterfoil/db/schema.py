@@ -167,6 +167,8 @@ quote = sa.Table(
     _at("created_at"),
     _at("lock_until"),
     _at("released_at", null=True),
+    # What was due where that was less than can be sent: `fiat` is what the least is worth then.
+    _text("due", null=True),
     sa.Index(None, "invoice_id"),
     sa.Index(None, "created_at"),
     # A shared address is asked about a few amounts, of the thousands that it has had.

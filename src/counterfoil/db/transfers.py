@@ -99,7 +99,7 @@ def _arrival_rates(row: sa.RowMapping) -> Iterator[ArrivalRate]:
 def list_uncredited(
     connection: sa.Connection, destination_id: int, since: int, limit: int
 ) -> list[Found]:
-    """Return what has come to a destination since then and is credited to nobody, the first first.
+    """Return what has come to a destination since then and is credited to nobody, oldest first.
 
     What is gone is left out.
     """

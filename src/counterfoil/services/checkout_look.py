@@ -200,7 +200,7 @@ def _price(context: Context, facts: _Facts, state: State, now: int) -> Price | N
         address=latest.address,
         amount=money.format_coin(latest.amount_atomic, method.decimals),
         fiat=str(latest.fiat),
-        is_least=latest.fiat > facts.invoice.rest,
+        is_least=latest.due is not None,
         rate=f"1 {method.symbol} = {_rate(Fraction(latest.rate), currency)} {currency}",
         link=chain.payment_link(method, latest.address, latest.amount_atomic),
         lock_until=latest.lock_until,

@@ -50,7 +50,7 @@ async def list_page(
             limit=limit + 1,
         )
         states = loops.list_chains(connection, sorted({item.chain for item in found}))
-        heights = {state.name: state.cursor.height for state in states if state.cursor}
+        heights = {state.name: state.height for state in states}
         page = [_listed(connection, context, who, item, heights) for item in found[:limit]]
         return page, page[-1].item.id if len(found) > limit else None
 

@@ -65,7 +65,7 @@ class _Look:
         came_at = {each.id: each.first_seen_at for each in known}
         for found in transfers.list_arrival_rates(self.connection, came_at):
             place = (found.method, found.currency, came_at[found.transaction_id])
-            self._rates[place] = found.rate
+            self._rates[place] = found.rate or self._rates.get(place)
 
     def was_there(self, txid: str, block: Block | None, owner: StoredDestination) -> bool:
         """Tell whether a transaction was there before a destination was ours.
@@ -306,7 +306,7 @@ def _find_replaced(
     owners: Mapping[bytes, StoredDestination],
     spenders: _Spenders,
 ) -> dict[str, transactions.StoredTransaction]:
-    """Return which of our transactions are paid once more by new ones, by the ids of those.
+    """Return what some new transactions pay once more, by the txids of the new ones.
 
     Whoever raises the fee of a payment sends another transaction, which pays us the very same.
     Where it pays anything else it is a new payment, or anybody could be in time for anything.

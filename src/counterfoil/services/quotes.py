@@ -92,7 +92,7 @@ def open_quote(
 ) -> None:
     """Ask for what is still due of an invoice in one method, at the rate of now.
 
-    Where less is due than can be sent, the least that can is asked for, and is worth that much.
+    Where less is due than can be sent, the least that can is asked for, at what it is worth.
     An older quote of the method keeps its price two minutes more: its payer may just be sending.
     Raises UnavailableError (`rate_unavailable`, `chain_unavailable`), ConflictError
     (`no_free_amount`, `not_payable`) and LimitedError.
@@ -129,6 +129,7 @@ def open_quote(
         destination_id=place.destination_id,
         amount_atomic=str(place.amount_atomic),
         fiat=str(fiat),
+        due=None if fiat == invoice.rest else str(invoice.rest),
         rate=str(rate.price),
         rate_sources=rate.sources,
         rate_at=rate.at,
