@@ -34,6 +34,8 @@ def test_a_bumped_fee_changes_nothing_for_the_shop(shop: Shop) -> None:
     shop.node.mine(2)
     order.wait("Paid")
     assert states(order) == {first: "gone", second: "final"}
+    # Whoever raises a fee is no later for it.
+    assert len({each["first_seen_at"] for each in order.payments()}) == 1
     # The payment that was told of first is not the one that was confirmed.
     ids = {each["txid"]: str(each["id"]) for each in order.payments()}
     assert order.told(DETECTED, CONFIRMED) == [ids[first], ids[second]]
