@@ -60,7 +60,7 @@ def test_a_time_is_utc_where_it_names_no_zone(text: str, at: int) -> None:
 
 
 def test_no_cell_is_a_formula_whatever_ends_it(program: Program) -> None:
-    asyncio.run(pay_unseen(program, order_id="A;=HYPERLINK(1),@B\t+C|-D;E"))
+    asyncio.run(pay_unseen(program, order_id='A;=HYPERLINK(1),@B\t+C|-D;"=E;F'))
     program("rescan", "TEST", "--from", "1")
     lines = program("ledger", "export", *PERIOD, "--test")
     for ends in ",;\t|":

@@ -47,11 +47,8 @@ def is_late(one: Payment, facts: Facts) -> bool:
 def worth(one: Payment, facts: Facts) -> Fraction:
     """Return the fiat value that a payment counts for."""
     quoted = Fraction(one.quoted_fiat) * Fraction(one.received_atomic, one.quoted_atomic)
-    if one.due_fiat is not None:
-        # All but what was asked for in vain; of less than was asked for as much as was due.
-        beyond = quoted - Fraction(one.quoted_fiat)
-        due = Fraction(one.due_fiat)
-        quoted = due + beyond if beyond >= 0 else min(quoted, due)
+    if one.due_fiat is not None and not one.received_atomic > one.quoted_atomic:
+        quoted = min(quoted, Fraction(one.due_fiat))
     if not is_late(one, facts) or one.arrival_value is None:
         return quoted
     if abs(1 - one.arrival_value / quoted) < Fraction("0.01"):

@@ -106,6 +106,13 @@ FINDINGS: dict[str, tuple[Case, str]] = {
         case(due_at=AT),
         f"Invoice 12 over 25.00 USD, to be paid by {TIME} is Unpaid.",
     ),
+    "less than can be sent": (
+        case(asked=(replace(ASKED, due="0.20 USD"),)),
+        (
+            f"At {TIME} it asked for 0.25 LTC at ltc1shop, for 25.00 USD (0.20 USD was due, and "
+            f"less cannot be sent); that price is valid until {TIME}."
+        ),
+    ),
     "nobody has opened it": (
         case(asked=()),
         "Nobody has opened its pay page, so no amount and no address were shown.",

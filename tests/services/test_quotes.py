@@ -356,8 +356,19 @@ async def test_whoever_sends_more_than_that_is_credited_with_all_of_it(
     shop, invoice, _ = await short_by_little(database, clock)
     shop.chain.pay((await shop.quote(invoice)).address, 10_000_000)
     await shop.look()
-    # But for the 0.30 that had to be asked for beyond what was due.
-    assert (await shop.read(invoice.id)).standing.seen == Fraction("109.50")
+    assert (await shop.read(invoice.id)).standing.seen == Fraction("109.80")
+
+
+async def test_whoever_sends_less_than_that_is_credited_with_what_is_due_at_most(
+    database: Database, clock: FakeClock
+) -> None:
+    shop, invoice, _ = await short_by_little(database, clock)
+    shop.chain.pay((await shop.quote(invoice)).address, 100_000)
+    await shop.look()
+    assert (await shop.read(invoice.id)).standing.seen == Fraction("99.90")
+    shop.chain.pay((await shop.quote(invoice)).address, 300_000)
+    await shop.look()
+    assert (await shop.read(invoice.id)).standing.seen == 100
 
 
 async def test_the_fee_of_the_first_part_may_still_be_raised(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # What a spreadsheet would take for a formula, if a shop let its customers choose an order_id: also
 # behind what ends a cell elsewhere.
-_FORMULA = re.compile(r"(^|[;,\t\r\n|])(?=[=+\-@\t\r])")
+_FORMULA = re.compile(r"(^|[;,\t\r\n|\"])(?=[=+\-@\t\r])")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -56,7 +56,8 @@ def export(
     """Write every transfer that came and is in a block, with its worth and the rates' sources.
 
     Times without a zone are UTC. A transfer is of the period in which it was first seen; what is in
-    no block yet is counted on stderr, and listed when you export the period again.
+    no block yet is counted on stderr, and listed when you export the period again. In CSV a ' is
+    put before what a spreadsheet would take for a formula; JSON has every text as it is.
     """
     from counterfoil.services import ledger as ledgers
     from counterfoil.services import merchants

@@ -64,15 +64,13 @@ class Payment:
     def quoted_value(self) -> Fraction:
         """What it counts for at its quote: the exact share of the fiat that was asked for.
 
-        What had to be asked for beyond what was due counts for nothing: who pays as asked has paid
-        what was due.
+        Where more had to be asked for than was due, no more than was due counts of what pays it or
+        less; any larger amount is somebody's own choice, and all of it counts.
         """
         share = Fraction(self.quoted_fiat) * self.received_atomic / self.quoted_atomic
-        if self.due_fiat is None:
-            return share
-        if self.received_atomic < self.quoted_atomic:
+        if self.due_fiat is not None and self.received_atomic <= self.quoted_atomic:
             return min(share, Fraction(self.due_fiat))
-        return share - Fraction(self.quoted_fiat) + Fraction(self.due_fiat)
+        return share
 
 
 @dataclass(frozen=True, slots=True)

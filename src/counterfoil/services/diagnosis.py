@@ -98,6 +98,7 @@ def _asked(context: Context, invoice: Invoice, quote: Quote, now: int) -> Asked:
         made_at=quote.created_at,
         valid_until=quote.lock_until,
         is_open=quote.lock_until > now,
+        due=None if quote.due is None else f"{quote.due} {invoice.currency}",
     )
 
 
@@ -112,10 +113,9 @@ def _coins(context: Context, invoice: Invoice, known: list[Quote], now: int) -> 
         if method is None:
             continue
         is_open = quote.lock_until > now
-        amount = (
-            quote.amount_atomic if is_open else money.to_atomic(invoice.rest, quote.rate, method)
-        )
-        coin = money.format_coin(amount, method.decimals)
+        rest = money.payable_fiat(invoice.rest, invoice.currency, quote.rate, method)
+        reckoned = money.to_atomic(rest, quote.rate, method)
+        coin = money.format_coin(quote.amount_atomic if is_open else reckoned, method.decimals)
         found.append(Due(quote.method, coin, quote.address, quote.lock_until, is_open))
     return tuple(found)
 

@@ -36,6 +36,7 @@ class Asked:
     """A quote: so much of a method was asked for at an address, for a share of the invoice.
 
     Here and below `amount` is None where the method is switched off: its decimals are not known.
+    `due` is set where that was less than can be sent.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Asked:
     made_at: int
     valid_until: int
     is_open: bool
+    due: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +209,10 @@ def _asked(asked: Sequence[Asked]) -> Iterator[str]:
         yield "Nobody has opened its pay page, so no amount and no address were shown."
     for each in asked:
         end = "is valid until" if each.is_open else "ended at"
+        least = f" ({each.due} was due, and less cannot be sent)" if each.due else ""
         yield (
             f"At {iso(each.made_at)} it asked for {_amount(each)} at {each.address}, "
-            f"for {each.fiat}; that price {end} {iso(each.valid_until)}."
+            f"for {each.fiat}{least}; that price {end} {iso(each.valid_until)}."
         )
 
 

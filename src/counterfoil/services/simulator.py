@@ -61,6 +61,7 @@ def _quote(connection: Connection, context: Context, invoice: Invoice, now: int)
     if method is None:
         message = "The simulator is not running on this server."
         raise UnavailableError("chain_unavailable", message)
-    open_quote(connection, context, invoice, method, now)
+    # A moment ago: nobody pays in the very moment in which they are asked.
+    open_quote(connection, context, invoice, method, now - 1)
     invoices.touch(connection, invoice.id)
     return latest(quotes.list_of_invoice(connection, invoice.id))[_METHOD]

@@ -34,6 +34,7 @@ EXPLANATION: dict[str, Any] = {
             "address": _ADDRESS,
             "amount": "0.3125",
             "fiat": "25.00 USD",
+            "due": None,
             "rate": "80",
             "made_at": _AT,
             "valid_until": _END,

@@ -28,6 +28,7 @@ class Asked(Struct, kw_only=True):
     address: str
     amount: views.Coins
     fiat: Annotated[str, Meta(examples=["25.00 USD"])]
+    due: Annotated[str | None, Meta(description="Set where that was less than can be sent.")]
     rate: str
     made_at: views.Time
     valid_until: views.Time
@@ -209,6 +210,7 @@ def _asked(each: explanation.Asked) -> Asked:
         address=each.address,
         amount=each.amount,
         fiat=each.fiat,
+        due=each.due,
         rate=each.rate,
         made_at=events.iso(each.made_at),
         valid_until=events.iso(each.valid_until),
