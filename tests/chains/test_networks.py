@@ -49,6 +49,14 @@ def test_only_regtest_mines_on_demand(coin: str, interval_s: int) -> None:
     assert set(intervals.values()) == {interval_s}
 
 
+@pytest.mark.parametrize(
+    ("coin", "policy"), [("bitcoin", "1, 3 from 0.01, 6 from 1"), ("litecoin", "3, 12 from 10")]
+)
+def test_each_coin_says_how_deep_is_enough(coin: str, policy: str) -> None:
+    """Where neither the settings nor the merchant do, and on no network is it nothing."""
+    assert {str(facts.confirmations) for facts in COINS[coin].values()} == {policy}
+
+
 @pytest.mark.parametrize("coin", COINS)
 def test_an_unknown_network_is_a_settings_error(coin: str) -> None:
     with pytest.raises(SettingsError, match=f"it has {', '.join(COINS[coin])}") as caught:

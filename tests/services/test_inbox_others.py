@@ -44,6 +44,24 @@ async def test_nobody_moves_what_is_somebody_elses(stall: Shop) -> None:
     assert await credited_ids(stall, invoice) == [payment_id]
 
 
+async def test_what_it_may_be_meant_for_is_ones_own(stall: Shop) -> None:
+    """What another merchant asks for at another address is nothing to tell this one of."""
+    other = await open_shop(
+        stall.store, stall.clock, wallet="w1other", name="Other", chain=stall.chain
+    )
+    other.context = stall.context
+    ours, theirs = await stall.invoice("250.00"), await other.invoice("90.00")
+    address = (await stall.quote(ours)).address
+    stall.chain.pay(address, (await other.quote(theirs)).amount_atomic)
+    await stall.look()
+    (item,) = await listed(stall)
+    assert item.candidates == ()
+    # Once the merchant has such an order, it is.
+    own = await stall.invoice("90.00")
+    (item,) = await listed(stall)
+    assert [each.invoice_id for each in item.candidates] == [own.id]
+
+
 async def test_a_transfer_goes_to_an_invoice_of_ones_own(stall: Shop) -> None:
     item_id = await stray(stall, await stall.invoice("250.00"))
     tester = Principal(2, stall.principal.merchant_id, Mode.TEST, Scope.FULL)

@@ -11,6 +11,7 @@ from counterfoil.db.schema import chain_transaction, transfer
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import ledger, rates
 from counterfoil.services.ledger import Ledger
+from tests.services.moves import attach, credited_ids, detach
 from tests.services.shop import MINUTE, Shop, open_shop
 from tests.sim.chain import COIN
 
@@ -71,6 +72,22 @@ async def test_the_sums_are_those_of_the_chain_to_the_last_unit(stall: Shop) -> 
     stall.chain.mine()
     await stall.look()
     assert sum((await read(stall)).inbox_atomic.values()) == await mined_sum(stall) - sum(sent[:2])
+
+
+async def test_what_was_moved_by_hand_is_there_once(shop: Shop) -> None:
+    first, second = await shop.invoice("10.00"), await shop.invoice("10.00")
+    quote = await shop.quote(first)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.mine(2)
+    await shop.look()
+    (payment_id,) = await credited_ids(shop, first)
+    item_id = await detach(shop, payment_id)
+    found = await read(shop)
+    assert (found.credited_atomic, found.inbox_atomic) == ({}, {COIN.id: quote.amount_atomic})
+    await attach(shop, item_id, second)
+    found = await read(shop)
+    assert (found.credited_atomic, found.inbox_atomic) == ({COIN.id: quote.amount_atomic}, {})
+    assert [row["invoice_id"] for row in found.rows] == [str(second.id)]
 
 
 async def test_a_payment_keeps_its_worth_at_the_quote_on_arrival_and_when_final(

@@ -273,6 +273,22 @@ async def test_the_merchants_own_money_is_no_payment(shop: Shop) -> None:
     assert await shop.inbox() == ["own_transfer"]
 
 
+async def test_the_money_of_another_merchant_is_a_payment(shop: Shop) -> None:
+    other = await open_shop(shop.store, shop.clock, wallet="other", name="Other", chain=shop.chain)
+    other.context = shop.context
+    theirs = await other.quote(await other.invoice("10.00"))
+    payment = shop.chain.pay(theirs.address, theirs.amount_atomic)
+    shop.chain.mine()
+    await shop.look()
+    invoice = await shop.invoice("10.00")
+    quote = await shop.quote(invoice)
+    shop.chain.pay(quote.address, quote.amount_atomic, spends=(f"{payment.txid}:0",))
+    shop.chain.mine(2)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.inbox() == []
+
+
 async def test_an_amount_stays_reserved_while_nobody_watches(stall: Shop) -> None:
     invoice = await stall.invoice("250.00")
     quote = await stall.quote(invoice)

@@ -87,6 +87,22 @@ async def test_it_expires_once_every_chain_was_watched_past_its_end(market: Mark
     assert await market.shop.status(invoice) is Status.EXPIRED
 
 
+async def test_what_two_chains_call_alike_are_two_things(market: Market) -> None:
+    """An account and its nonce are the same on both: neither payment is the rival of the other."""
+    market.chain.pay("w1else", 1)
+    invoice = await market.order()
+    one, other = await market.quotes(invoice)
+    sent = market.shop.chain.pay(one.address, one.amount_atomic // 2)
+    twin = market.chain.pay(other.address, other.amount_atomic // 2, spends=sent.spends)
+    assert twin.txid != sent.txid
+    await market.look()
+    assert await market.shop.status(invoice) is Status.CONFIRMING
+    market.shop.chain.mine(2)
+    market.chain.mine(2)
+    await market.look()
+    assert await market.shop.status(invoice) is Status.PAID
+
+
 async def test_a_part_in_one_coin_leaves_the_rest_to_be_paid_in_either(market: Market) -> None:
     invoice = await market.order()
     one, other = await market.quotes(invoice)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -259,6 +260,51 @@ async def test_a_block_that_comes_before_the_mempool_is_read(
     assert await shop.status(invoice) is Status.PAID
     assert await shop.conditions(invoice) == []
     assert await shop.events(invoice) == ["payment_detected", "payment_confirmed"]
+
+
+class CrowdedChain(WorldChain):
+    """A node with more new transactions than a look takes: for now none is decoded."""
+
+    is_crowded = False
+
+    async def mempool(self, *asked: Any) -> Mempool:
+        answer = await super().mempool(*asked)
+        if self.is_crowded and answer.fresh:
+            return replace(answer, fresh=(), is_complete=False)
+        return answer
+
+
+async def test_nothing_expires_before_a_crowd_is_looked_through(
+    database: Database, clock: FakeClock
+) -> None:
+    chain = CrowdedChain()
+    shop = await open_shop(database, clock, chain=chain)
+    due_at = clock.now() + 10 * MINUTE
+    invoice = await shop.invoice(due_at=due_at)
+    quote = await shop.quote(invoice)
+    chain.pay(quote.address, quote.amount_atomic)
+    chain.is_crowded = True
+    clock.at = due_at + SECOND
+    assert await shop.watch.look(clock.now()), "there is more to look at"
+    await shop.tick()
+    assert await shop.status(invoice) is Status.UNPAID
+    chain.is_crowded = False
+    await shop.look()
+    await shop.tick()
+    assert await shop.status(invoice) is Status.CONFIRMING
+
+
+async def test_in_a_crowd_nothing_is_unknown(database: Database, clock: FakeClock) -> None:
+    chain = CrowdedChain()
+    shop = await open_shop(database, clock, chain=chain)
+    invoice = await _confirming(shop)
+    (payment,) = chain.pool.values()
+    chain.drop(payment)
+    chain.pay("w1else", 1_000)
+    chain.is_crowded = True
+    for _ in range(3):
+        await shop.watch.look(clock.advance(40 * MINUTE))
+    assert await shop.status(invoice) is Status.CONFIRMING
 
 
 async def test_a_transaction_is_unknown_for_half_an_hour_before_it_is_gone(shop: Shop) -> None:
