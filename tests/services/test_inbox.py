@@ -1,6 +1,7 @@
 """The inbox in a merchant's hands: crediting a transfer, taking it off again, setting it aside."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -303,6 +304,23 @@ async def test_rates_in_several_currencies_stay_known(stall: Shop) -> None:
     assert (await listed(stall))[0].item.rates == {
         each: Rate(Decimal(price), ("fixed",), 7) for each, price in known.items()
     }
+
+
+async def test_the_currency_of_every_order_that_waits_there_is_known(stall: Shop) -> None:
+    """The merchant and the first order are in dollars, the one that it was meant for is in euros."""
+    stall.context = replace(stall.context, currencies=frozenset({"USD", "EUR"}))
+    prices = FixedRates({("COIN", "USD"): Decimal(100), ("COIN", "EUR"): Decimal(90)})
+    await rates.refresh(stall.store, [prices], stall.clock.now())
+    await stall.invoice("250.00")
+    invoice = await stall.invoice("90.00", currency="EUR")
+    await stall.look(16 * 60)
+    await rates.refresh(stall.store, [prices], stall.clock.now())
+    item_id = await stray(stall, invoice)
+    assert {*(await listed(stall))[0].item.rates} == {"EUR", "USD"}
+    # It is late, so what it was worth when it came is needed, and nobody could tell now.
+    await rates.refresh(stall.store, [FixedRates({})], stall.clock.now())
+    await attach(stall, item_id, invoice)
+    assert 89 < (await stall.read(invoice.id)).standing.seen < 90
 
 
 # --- setting it aside -------------------------------------------------------------------------

@@ -320,6 +320,24 @@ def holder_of(connection: sa.Connection, destination_id: int, amount: str) -> in
     return connection.execute(statement).scalar_one_or_none()
 
 
+def list_currencies(
+    connection: sa.Connection, destination_ids: Collection[int]
+) -> Mapping[int, set[str]]:
+    """Return, by shared destination, the currencies of the invoices that hold an amount there."""
+    found: defaultdict[int, set[str]] = defaultdict(set)
+    for some in chunks(destination_ids):
+        statement = (
+            sa.select(amount_hold.c.destination_id, invoice.c.fiat_currency)
+            .join(quote, quote.c.id == amount_hold.c.quote_id)
+            .join(invoice, invoice.c.id == quote.c.invoice_id)
+            .where(amount_hold.c.destination_id.in_(some))
+            .distinct()
+        )
+        for row in connection.execute(statement):
+            found[row.destination_id].add(row.fiat_currency)
+    return found
+
+
 def know_amounts(
     connection: sa.Connection, destination_id: int, method: Method, amounts: Collection[int]
 ) -> Known:

@@ -1,14 +1,14 @@
 """What pays no quote goes to the inbox, and those who asked to be told are told."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from counterfoil.core import events, money
 from counterfoil.core.invoice import EventType
-from counterfoil.core.matching import Reason
+from counterfoil.core.matching import Kind, Reason
 from counterfoil.core.ports import Method, Mode, Transfer
 from counterfoil.core.quote import Rate
-from counterfoil.db import inbox, outbox
+from counterfoil.db import inbox, outbox, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.merchants import Merchant
 from counterfoil.db.quotes import Asked, StoredDestination
@@ -49,13 +49,20 @@ def to_inbox(
     now: int,
 ) -> None:
     """Keep transfers of some merchants that pay no quote, and tell those who asked to be told."""
+    # At a shared address a transfer may be meant for any of the invoices that wait there.
+    shared = {each.owner.id for each in unmatched if each.owner.kind is Kind.SHARED}
+    awaited = quotes.list_currencies(connection, shared)
     items = [
         inbox.NewItem(
             merchant_id=each.owner.merchant_id,
             mode=each.mode,
             transfer_id=each.id,
             reason=each.reason,
-            rates=_rates(each, merchants[each.owner.merchant_id].currency, rate_of),
+            rates=_rates(
+                each,
+                {merchants[each.owner.merchant_id].currency, *awaited.get(each.owner.id, ())},
+                rate_of,
+            ),
         )
         for each in unmatched
     ]
@@ -71,12 +78,17 @@ def to_inbox(
     outbox.append_all(connection, [_event(each) for each in unmatched], now)
 
 
-def _rates(found: UnmatchedTransfer, currency: str, rate_of: RateOf) -> dict[str, Rate]:
-    """Return what a coin costs in the currencies in which it may be credited by hand some day."""
+def _rates(
+    found: UnmatchedTransfer, currencies: Collection[str], rate_of: RateOf
+) -> dict[str, Rate]:
+    """Return what a coin costs in the currencies in which it may be credited by hand some day.
+
+    They are `currencies` and those in which it was asked for.
+    """
     if found.method is None:
         return {}
-    currencies = {currency, *(each.currency for each in found.asked)}
-    rates = {each: rate_of(found.method, each, found.arrived_at) for each in sorted(currencies)}
+    wanted = {*currencies, *(each.currency for each in found.asked)}
+    rates = {each: rate_of(found.method, each, found.arrived_at) for each in sorted(wanted)}
     return {each: rate for each, rate in rates.items() if rate is not None}
 
 
