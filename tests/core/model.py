@@ -5,6 +5,7 @@ It shares no code with `core` and does not care for speed: what it says is compa
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 
 from counterfoil.core.invoice import Facts
 from counterfoil.core.payment import Payment
@@ -46,7 +47,8 @@ def is_late(one: Payment, facts: Facts) -> bool:
 
 def worth(one: Payment, facts: Facts) -> Fraction:
     """Return the fiat value that a payment counts for."""
-    quoted = Fraction(one.quoted_fiat) * Fraction(one.received_atomic, one.quoted_atomic)
+    exact = Fraction(one.quoted_fiat) * Fraction(one.received_atomic, one.quoted_atomic)
+    quoted = Fraction(ceil(exact * 10**30), 10**30)
     if one.due_fiat is not None and not one.received_atomic > one.quoted_atomic:
         quoted = min(quoted, Fraction(one.due_fiat))
     if not is_late(one, facts) or one.arrival_value is None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from counterfoil.core.errors import ConflictError, InvalidError
 from counterfoil.core.invoice import EventType, Status
+from counterfoil.core.money import ceil_value
 from counterfoil.core.quote import Rate
 from counterfoil.db.schema import transfer
 from counterfoil.rates.fixed import FixedRates
@@ -82,7 +83,7 @@ async def test_what_is_attached_is_worth_its_share_of_the_price(stall: Shop) -> 
     received = int(quote.amount_atomic * Fraction(996, 1000))
     payment_id = await attach(stall, item_id, invoice)
     standing = (await stall.read(invoice.id)).standing
-    assert standing.seen == Fraction(250) * received / quote.amount_atomic
+    assert standing.seen == ceil_value(Fraction(250) * received / quote.amount_atomic)
     assert await stall.conditions(invoice) == ["underpaid"]
     assert await listed(stall) == []
     assert await deeds(stall) == [("key 1", "attach", invoice.id, payment_id, {})]
@@ -307,7 +308,7 @@ async def test_rates_in_several_currencies_stay_known(stall: Shop) -> None:
 
 
 async def test_the_currency_of_every_order_that_waits_there_is_known(stall: Shop) -> None:
-    """The merchant and the first order are in dollars, the one that it was meant for is in euros."""
+    """The merchant and the first order are in dollars, the one that is meant is in euros."""
     stall.context = replace(stall.context, currencies=frozenset({"USD", "EUR"}))
     prices = FixedRates({("COIN", "USD"): Decimal(100), ("COIN", "EUR"): Decimal(90)})
     await rates.refresh(stall.store, [prices], stall.clock.now())

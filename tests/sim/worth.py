@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 _GRACE_MS = 120_000
@@ -69,13 +70,12 @@ def _credit(row: list[Any], deadlines: list[int]) -> Credit:
     asked, fiat, due, lock_until = quoted
     assert due is None, "no coin of the worlds has a least amount that is worth a minor unit"
     assert typed is not None or asked is not None, f"{txid} has no price"
-    value, is_waiting = Fraction(typed or 0), False
-    if typed is None:
-        value = Fraction(Decimal(fiat)) * int(received) / int(asked)
-        if at > min([lock_until, *deadlines]) + _GRACE_MS:
-            is_waiting = then is None or bool(is_held)
-            lower = value if is_waiting else min(value, Fraction(then))
-            value = value if value - lower < value / 100 else lower
+    exact = Fraction(Decimal(fiat)) * int(received) / int(asked) if typed is None else typed
+    value, is_waiting = Fraction(ceil(Fraction(exact) * 10**30), 10**30), False
+    if typed is None and at > min([lock_until, *deadlines]) + _GRACE_MS:
+        is_waiting = then is None or bool(is_held)
+        lower = value if is_waiting else min(value, Fraction(then))
+        value = value if value - lower < value / 100 else lower
     return Credit(txid, place, height, gone_at is not None, needed, value, is_waiting)
 
 

@@ -17,6 +17,8 @@ INTEGER_DIGITS_MAX = 15
 TOLERANCE_MAX = 10
 # No coin costs less than 10^-15 of a currency, or 10^15 of it and more: such a price is an error.
 _RATE_DIGITS_MAX = 15
+# Far less than the worth of one atomic unit of any coin that has a price.
+_VALUE_PARTS = 10**30
 # A uint256 has 78 digits; no intermediate result of ours comes near this precision.
 EXACT = Context(prec=120)
 
@@ -104,6 +106,15 @@ def payable_fiat(due: Decimal, currency: str, rate: Decimal, method: Method) -> 
 def _least_atomic(method: Method) -> int:
     """Return the least payable amount in whole payable steps."""
     return -(-method.least_atomic // method.step_atomic) * method.step_atomic
+
+
+def ceil_value(value: Fraction) -> Fraction:
+    """Return a value in fiat, rounded up at its 30th decimal.
+
+    An exact share of a price has that price's denominator, and the sum of hundreds of them would
+    have thousands of digits. Upwards: the parts of a whole must never be less than the whole.
+    """
+    return Fraction(-(-value.numerator * _VALUE_PARTS // value.denominator), _VALUE_PARTS)
 
 
 def to_fiat(amount_atomic: int, rate: Decimal, decimals: int) -> Fraction:

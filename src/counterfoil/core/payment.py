@@ -10,6 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
+from counterfoil.core import money
+
 # A payer who pressed "send" in time is not late because of the last minute of the way.
 GRACE_MS = 2 * 60_000
 # Where the rate has moved by less than this, lateness has cost the merchant nothing worth a word.
@@ -62,12 +64,13 @@ class Payment:
 
     @property
     def quoted_value(self) -> Fraction:
-        """What it counts for at its quote: the exact share of the fiat that was asked for.
+        """What it counts for at its quote: its share of the fiat that was asked for.
 
         Where more had to be asked for than was due, no more than was due counts of what pays it or
         less; any larger amount is somebody's own choice, and all of it counts.
         """
-        share = Fraction(self.quoted_fiat) * self.received_atomic / self.quoted_atomic
+        exact = Fraction(self.quoted_fiat) * self.received_atomic / self.quoted_atomic
+        share = money.ceil_value(exact)
         if self.due_fiat is not None and self.received_atomic <= self.quoted_atomic:
             return min(share, Fraction(self.due_fiat))
         return share
