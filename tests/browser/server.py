@@ -31,6 +31,7 @@ from counterfoil.services import checkout, rates, wallets, watching
 from counterfoil.services.context import Context, Methods
 from counterfoil.services.invoices import Draft, create
 from counterfoil.services.merchants import ensure_default
+from counterfoil.services.upkeep import DueDates
 from counterfoil.web.checkout import CheckoutPage, checkout_routes
 from counterfoil.web.live import Live
 from counterfoil.web.pages import Assets
@@ -128,7 +129,7 @@ class Server:
             for work in (
                 self._watch(),
                 self.live.run(self.store.listen("pages")),
-                expire(self.context, self.clock),
+                expire(DueDates(self.context), self.clock),
                 self._server.serve(sockets=[self._socket]),
             )
         ]

@@ -100,7 +100,7 @@ class Shop:
 
     async def tick(self) -> None:
         """Let the clock worker look at what is due."""
-        await upkeep.assess_due(self.context, self.clock.now(), 0)
+        await upkeep.DueDates(self.context).assess(self.clock.now())
 
     async def events(self, invoice: Invoice | None = None) -> list[str]:
         """Return the types of what has been told, in order."""

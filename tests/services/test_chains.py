@@ -21,12 +21,12 @@ async def test_the_wait_for_a_chain_that_is_switched_off_can_be_ended(shop: Shop
     invoice = await shop.invoice(due_at=shop.clock.now() + 10 * MINUTE)
     off = without_chains(shop)
     shop.clock.advance(11 * MINUTE)
-    await upkeep.assess_due(off, shop.clock.now(), 0)
+    await upkeep.DueDates(off).assess(shop.clock.now())
     assert await shop.status(invoice) is Status.UNPAID, "its payer may have paid"
     known = await chains.retire(off, shop.chain.name, shop.clock.now())
     assert known.state.retired_at == shop.clock.now()
     assert not known.is_on
-    await upkeep.assess_due(off, shop.clock.now(), 0)
+    await upkeep.DueDates(off).assess(shop.clock.now())
     assert await shop.status(invoice) is Status.EXPIRED
     assert await shop.events(invoice) == ["invoice_expired"]
 

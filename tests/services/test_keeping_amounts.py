@@ -10,7 +10,7 @@ from counterfoil.core.errors import ConflictError
 from counterfoil.core.invoice import Status
 from counterfoil.core.matching import QUARANTINE_MS
 from counterfoil.core.quote import LOCK_MS
-from counterfoil.db import quotes
+from counterfoil.db import amounts
 from counterfoil.db.engine import Database
 from counterfoil.db.schema import chain
 from counterfoil.services import upkeep
@@ -80,7 +80,7 @@ async def test_an_amount_that_may_have_become_anothers_credits_nobody(
     assert await restored.inbox() == ["no_exact_amount"]
     amount = money.format_coin(asked[late.id].amount_atomic, COIN.decimals)
     destination_id = asked[late.id].destination_id
-    holder = await restored.store.read(lambda c: quotes.holder_of(c, destination_id, amount))
+    holder = await restored.store.read(lambda c: amounts.holder_of(c, destination_id, amount))
     assert holder is None
 
 

@@ -12,9 +12,11 @@ from counterfoil.db.invoices import Invoice
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import invoices, ledger, marks, merchants, rates
 from counterfoil.services.context import Methods
+from counterfoil.services.quotes import choose
 from tests.services.moves import actor, attach, credited_ids, deeds, detach, listed
-from tests.services.shop import Shop
+from tests.services.shop import MINUTE, Shop
 from tests.services.till import visit
+from tests.sim.chain import COIN
 
 ACCEPT, HOLD = LateMoney.ACCEPT, LateMoney.HOLD
 
@@ -229,3 +231,25 @@ async def test_a_fee_may_be_raised_twice_and_after_a_reorg(shop: Shop) -> None:
     _, items = await invoices.list_payments(shop.context, shop.principal, invoice.id)
     assert [item.first_seen_at for item in items] == [came_at] * 4
     assert (await shop.status(invoice), await shop.conditions(invoice)) == (Status.PAID, [])
+
+
+@pytest.mark.parametrize("late_money", [ACCEPT, HOLD])
+async def test_a_clock_that_is_set_back_makes_nothing_late(
+    shop: Shop, late_money: LateMoney
+) -> None:
+    """A part was paid in time by a fast clock; once that is right, the payer asks for a price."""
+    await become(shop, late_money)
+    invoice = await shop.invoice()
+    await shop.look(5 * 60)
+    quote = await shop.quote(invoice)
+    shop.chain.pay(quote.address, quote.amount_atomic * 4 // 5)
+    await shop.look()
+    shop.clock.advance(-8 * MINUTE)
+    await choose(shop.context, invoice.share_token, COIN.id, shop.clock.now())
+    rest = await shop.quote(invoice)
+    shop.chain.pay(rest.address, rest.amount_atomic)
+    await shop.look()
+    shop.chain.mine(2)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.conditions(invoice) == []

@@ -145,8 +145,8 @@ class Day:
 
     async def _upkeep(self) -> None:
         await upkeep.sweep(self.context, self.clock.now())
-        after = 0
-        while after := await upkeep.assess_due(self.context, self.clock.now(), after):
+        due_dates = upkeep.DueDates(self.context)
+        while await due_dates.assess(self.clock.now()):
             pass
 
     # --- the day ---

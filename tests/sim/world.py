@@ -83,7 +83,7 @@ class World(Server):
         loops = [
             self._look,
             self._deliver,
-            lambda: upkeep.assess_due(self.context, self.clock.now(), 0),
+            lambda: upkeep.DueDates(self.context).assess(self.clock.now()),
         ]
         loops += self.chance.choice([[], [], [self._look], [self._sweep]])
         self.chance.shuffle(loops)
@@ -344,7 +344,7 @@ class World(Server):
             self.chain.now = self.clock.now()
             self.chain.mine()
             await self._look()
-            await upkeep.assess_due(self.context, self.clock.now(), 0)
+            await upkeep.DueDates(self.context).assess(self.clock.now())
             self.clock.advance(40 * MINUTE)
         await telling.resume(self.store, 1, self.clock.now())
         for event_id in self.receiver.list_missing():

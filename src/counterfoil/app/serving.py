@@ -19,6 +19,7 @@ from counterfoil.app.web import answering
 from counterfoil.core.errors import SettingsError
 from counterfoil.core.ports import Entropy
 from counterfoil.services import rates, watching
+from counterfoil.services.upkeep import DueDates
 from counterfoil.services.watching import Watch
 from counterfoil.settings import Settings
 from counterfoil.workers import clock as expiry
@@ -151,7 +152,7 @@ def _loops(here: Installation) -> Mapping[str, Loop]:
     return {
         **watchers,
         **quoters,
-        "clock": partial(expiry.expire, context, clock),
+        "clock": partial(expiry.expire, DueDates(context), clock),
         "courier": partial(courier.run, database.listen("outbox")),
         "sweeper": partial(sweeper.sweep_up, context, here.keyring, clock),
         "lookout": partial(lookout.look_out, database, clock),

@@ -1,7 +1,7 @@
 """Rows of invoices, and the answers kept for idempotency keys."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -352,15 +352,21 @@ def mark_due_reassess(connection: sa.Connection, invoice_ids: Sequence[int], cha
 
 _DUE_REASSESS = (
     sa.select(due_reassess.c.invoice_id)
-    .where(due_reassess.c.chain == sa.bindparam("chain"))
+    .where(
+        due_reassess.c.chain == sa.bindparam("chain"),
+        due_reassess.c.invoice_id.not_in(sa.bindparam("but_for", expanding=True)),
+    )
     .order_by(due_reassess.c.invoice_id)
     .limit(sa.bindparam("count"))
 )
 
 
-def list_due_reassess(connection: sa.Connection, chain: str, limit: int) -> list[int]:
+def list_due_reassess(
+    connection: sa.Connection, chain: str, limit: int, but_for: Collection[int] = ()
+) -> list[int]:
     """Return invoices to assess for a chain, in id order."""
-    found = connection.execute(_DUE_REASSESS, {"chain": chain, "count": limit})
+    asked = {"chain": chain, "count": limit, "but_for": list(but_for)}
+    found = connection.execute(_DUE_REASSESS, asked)
     return list(found.scalars())
 
 

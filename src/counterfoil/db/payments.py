@@ -204,20 +204,36 @@ _CREDITED = (
     )
     .order_by(payment.c.id)
 )
+_LAST_GONE_AT = sa.func.max(chain_transaction.c.gone_at).over(partition_by=payment.c.invoice_id)
+_EACH = _CREDITED.add_columns(_LAST_GONE_AT.label("last_gone_at")).order_by(None).subquery()
+_TELLING = (
+    sa.select(_EACH)
+    .where(
+        _EACH.c.gone_at.is_(None)
+        | _EACH.c.final_at.is_not(None)
+        | (_EACH.c.gone_at == _EACH.c.last_gone_at)
+    )
+    .order_by(_EACH.c.id)
+)
 
 
 def list_credited(connection: sa.Connection, invoice_id: int) -> list[Credited]:
     """Return the payments of an invoice, the first to be credited first."""
-    return list_credited_of(connection, [invoice_id])[invoice_id]
+    rows = connection.execute(_CREDITED, {"invoice_ids": [invoice_id]}).mappings()
+    return [_credited(row) for row in rows]
 
 
-def list_credited_of(
+def list_telling(
     connection: sa.Connection, invoice_ids: Collection[int]
 ) -> Mapping[int, list[Credited]]:
-    """Return the payments of each of some invoices; see `list_credited`."""
+    """Return the payments of each of some invoices that tell how it stands.
+
+    Of those that are gone and never were final only the last is among them: whoever raises a fee
+    again and again leaves thousands, which mean nothing any more.
+    """
     found: defaultdict[int, list[Credited]] = defaultdict(list)
     for some in chunks(invoice_ids):
-        for row in connection.execute(_CREDITED, {"invoice_ids": some}).mappings():
+        for row in connection.execute(_TELLING, {"invoice_ids": some}).mappings():
             found[row["invoice_id"]].append(_credited(row))
     return found
 

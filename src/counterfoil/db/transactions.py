@@ -56,15 +56,10 @@ def find_transactions(
     }
 
 
-_IS_UNCONFIRMED = (
+_PENDING = sa.select(chain_transaction).where(
     chain_transaction.c.chain == sa.bindparam("chain"),
     chain_transaction.c.block_height.is_(None),
-)
-_PENDING = sa.select(chain_transaction).where(
-    *_IS_UNCONFIRMED, chain_transaction.c.gone_at.is_(None)
-)
-_GONE = sa.select(chain_transaction.c.txid, chain_transaction.c.id).where(
-    *_IS_UNCONFIRMED, chain_transaction.c.gone_at.is_not(None)
+    chain_transaction.c.gone_at.is_(None),
 )
 
 
@@ -72,14 +67,6 @@ def list_pending(connection: sa.Connection, chain: str) -> list[StoredTransactio
     """Return the known transactions of a chain that wait for a block and are not gone."""
     rows = connection.execute(_PENDING, {"chain": chain}).mappings()
     return [_transaction(row) for row in rows]
-
-
-def list_gone(connection: sa.Connection, chain: str) -> dict[str, int]:
-    """Return the ids of the transactions that are gone, by txid.
-
-    No more is read of them: whoever raises a fee again and again leaves thousands.
-    """
-    return {row.txid: row.id for row in connection.execute(_GONE, {"chain": chain})}
 
 
 _INSERT_TRANSACTIONS = sa.insert(chain_transaction).returning(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
+from counterfoil.core import money
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.payment import LateMoney, counted
 from counterfoil.core.ports import Method
@@ -63,35 +64,47 @@ class NewCredit:
 def credit_all(
     connection: Connection, context: Context, new: Sequence[NewCredit], now: int
 ) -> dict[int, int]:
-    """Credit transfers to invoices; return the payments' ids by transfer."""
-    made: dict[int, int] = {}
-    merchants = {each.merchant_id for each in new}
-    policies = confirmations.list_of_merchants(connection, merchants) if merchants else {}
-    while new:
-        # One to an invoice at a time: the depth that the next one needs depends on those before.
-        first: dict[int, NewCredit] = {}
-        for each in new:
-            first.setdefault(each.invoice_id, each)
-        known = payments.list_credited_of(connection, first)
-        rows = [_payment(context, each, known.get(i, []), policies) for i, each in first.items()]
-        made |= payments.insert_payments(connection, rows, now)
-        new = [each for each in new if first[each.invoice_id] is not each]
-    return made
+    """Credit transfers to invoices; return the payments' ids by transfer.
+
+    What an invoice holds is read once: one transaction may pay it thousands of times.
+    """
+    if not new:
+        return {}
+    policies = confirmations.list_of_merchants(connection, {each.merchant_id for each in new})
+    invoice_ids = {each.invoice_id for each in new}
+    known = payments.list_telling(connection, invoice_ids)
+    seen = {invoice_id: _value(known.get(invoice_id, ())) for invoice_id in invoice_ids}
+    rows = []
+    for each in new:
+        # In their order: the depth that one needs depends on those that came before it.
+        seen[each.invoice_id] += money.ceil_value(each.came.amount_atomic * each.price.per_atomic)
+        rows.append(_payment(context, each, seen[each.invoice_id], policies))
+    return payments.insert_payments(connection, rows, now)
+
+
+def _value(known: Iterable[payments.Credited]) -> Fraction:
+    """Return what payments of an invoice count for at their prices."""
+    return sum(
+        (each.quoted_value for each in counted([item.payment for item in known])), Fraction(0)
+    )
 
 
 def _payment(
     context: Context,
     new: NewCredit,
-    known: Iterable[payments.Credited],
+    seen: Fraction,
     policies: Mapping[tuple[int, str], Confirmations],
 ) -> payments.NewPayment:
-    """Return what a transfer is to its invoice, `known` being the payments that came before it.
+    """Return what a transfer is to its invoice, `seen` being the value of what came up to it.
 
-    It must be as deep as its merchant's policy asks, or the chain's where there is none.
+    It must be as deep as its merchant's policy asks, or the chain's where there is none. At stake
+    is what a reorg could take: the invoice, or what came if that is more. Fiat is turned into coin
+    at the payment's own price, so no rate is needed now.
     """
     came, price = new.came, new.price
     policy = policies.get((new.merchant_id, came.method.id))
-    coins = _coins_at_stake(new, known)
+    at_stake = max(Fraction(new.amount), seen) / price.per_atomic
+    coins = Fraction(at_stake, 10**came.method.decimals)
     return payments.NewPayment(
         invoice_id=new.invoice_id,
         transfer_id=came.transfer_id,
@@ -101,15 +114,3 @@ def _payment(
         is_held=new.late_money is LateMoney.HOLD,
         depth_needed=(policy or context.methods.chain_of(came.method).confirmations).needed(coins),
     )
-
-
-def _coins_at_stake(new: NewCredit, known: Iterable[payments.Credited]) -> Fraction:
-    """Return what a reorg could take, in whole coins: the invoice, or what came if that is more.
-
-    Fiat is turned into coin at the payment's own price, so no rate is needed now.
-    """
-    per_atomic = new.price.per_atomic
-    seen = new.came.amount_atomic * per_atomic
-    for earlier in counted([item.payment for item in known]):
-        seen += earlier.quoted_value
-    return Fraction(max(Fraction(new.amount), seen) / per_atomic, 10**new.came.method.decimals)

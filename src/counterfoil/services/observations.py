@@ -47,7 +47,7 @@ class _Look:
     chain: Chain
     now: int
     watched_at: int | None
-    seen_at: Mapping[str, int]
+    seen_at: dict[str, int]
     is_again: bool = False
     touched: set[int] = field(default_factory=set)
     found: list[int] = field(default_factory=list)
@@ -66,6 +66,12 @@ class _Look:
         for found in transfers.list_arrival_rates(self.connection, came_at):
             place = (found.method, found.currency, came_at[found.transaction_id])
             self._rates[place] = found.rate or self._rates.get(place)
+
+    def set_gone(self, known: transactions.StoredTransaction) -> None:
+        """Note that a transaction is gone; should it be listed again, it is decoded once more."""
+        transactions.set_gone(self.connection, known.id, self.now)
+        self.touched.add(known.id)
+        self.seen_at.pop(known.txid, None)
 
     def was_there(self, txid: str, block: Block | None, owner: StoredDestination) -> bool:
         """Tell whether a transaction was there before a destination was ours.
@@ -94,7 +100,7 @@ class _Received:
 
 
 def _look(
-    connection: Connection, context: Context, chain: Chain, now: int, seen_at: Mapping[str, int]
+    connection: Connection, context: Context, chain: Chain, now: int, seen_at: dict[str, int]
 ) -> _Look:
     (state,) = loops.list_chains(connection, [chain.name])
     return _Look(connection, context, chain, now, state.watched_at, seen_at)
@@ -116,12 +122,13 @@ def record_block(
     context: Context,
     chain: Chain,
     block: Block,
-    seen_at: Mapping[str, int],
+    seen_at: dict[str, int],
     now: int,
 ) -> None:
     """Record the block after the cursor, and move the cursor on to it.
 
-    `seen_at` says since when unconfirmed transactions have been in sight.
+    `seen_at` says since when unconfirmed transactions have been in sight; what is gone is taken out
+    of it.
     """
     look = _look(connection, context, chain, now, seen_at)
     _add_block(look, block)
@@ -129,7 +136,12 @@ def record_block(
 
 
 def record_again(
-    connection: Connection, context: Context, chain: Chain, block: Block, now: int
+    connection: Connection,
+    context: Context,
+    chain: Chain,
+    block: Block,
+    seen_at: dict[str, int],
+    now: int,
 ) -> list[int]:
     """Record once more a block that the cursor has passed; return the transfers that were missed.
 
@@ -140,7 +152,7 @@ def record_again(
     """
     cursor = loops.get_cursor(connection, chain.name)
     assert cursor is not None, "only what the cursor has passed is read again"  # noqa: S101  # a promise of our own
-    look = _Look(connection, context, chain, now, watched_at=None, seen_at={}, is_again=True)
+    look = _Look(connection, context, chain, now, None, seen_at, is_again=True)
     _read_block(look, block)
     loops.fill_header(connection, chain.name, block, cursor.height)
     _mark_due(look, cursor.height)
@@ -153,7 +165,7 @@ def record_reorg(
     chain: Chain,
     ancestor: int,
     branch: Sequence[Block],
-    seen_at: Mapping[str, int],
+    seen_at: dict[str, int],
     now: int,
 ) -> None:
     """Record that the blocks above `ancestor` were replaced by `branch`; `seen_at` as for a block.
@@ -176,17 +188,20 @@ def record_mempool(
     head: Head,
     *,
     is_tip_fresh: bool,
+    seen_at: dict[str, int],
     now: int,
 ) -> None:
-    """Record what is unconfirmed, what was replaced, and what the node no longer knows."""
-    look = _look(connection, context, chain, now, seen_at={})
+    """Record what is unconfirmed, what was replaced, and what the node no longer knows.
+
+    `seen_at` as for a block: what was gone and is listed again is new.
+    """
+    look = _look(connection, context, chain, now, seen_at)
     pending = transactions.list_pending(connection, chain.name)
-    gone = transactions.list_gone(connection, chain.name)
     spenders = _spenders(pending, mempool.fresh)
     # First, since what has been replaced is at stake no more when its rival is credited.
     _find_displaced(look, spenders, mempool.fresh, kept=mempool.txids)
     _observe(look, mempool.fresh, None, spenders)
-    back = [gone[txid] for txid in gone.keys() & mempool.txids]
+    back = []
     for known in pending:
         if known.txid in mempool.txids:
             if known.unknown_since is not None:
@@ -205,8 +220,7 @@ def _miss(look: _Look, known: transactions.StoredTransaction, head: Head) -> Non
     if known.unknown_since is None:
         transactions.set_unknown_since(look.connection, known.id, look.now)
     elif head.node_up_s >= _NODE_UP_LEAST_S and look.now - known.unknown_since >= _UNKNOWN_MS:
-        transactions.set_gone(look.connection, known.id, look.now)
-        look.touched.add(known.id)
+        look.set_gone(known)
 
 
 def _add_block(look: _Look, block: Block) -> None:
@@ -293,7 +307,7 @@ def _arrival(look: _Look, seen: Transaction, block: Block | None) -> int:
     """Return when a transaction came: now, unless it was mined while nobody looked."""
     if seen.first_seen_at is not None:
         return seen.first_seen_at
-    if seen.txid in look.seen_at:
+    if seen.txid in look.seen_at and not look.is_again:
         return look.seen_at[seen.txid]
     if block is None:
         return look.now
@@ -413,8 +427,7 @@ def _find_displaced(
         for outpoint in seen.spends:
             for known in spenders.get(outpoint, ()):
                 if known.txid != seen.txid and known.txid not in kept:
-                    transactions.set_gone(look.connection, known.id, look.now)
-                    look.touched.add(known.id)
+                    look.set_gone(known)
 
 
 def _mark_due(look: _Look, height: int | None) -> None:

@@ -15,7 +15,7 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.payment import GRACE_MS
 from counterfoil.core.ports import Chain, Method, Mode
 from counterfoil.core.quote import LOCK_MS, QUOTES_PER_HOUR_MAX
-from counterfoil.db import invoices, loops, merchants, quotes
+from counterfoil.db import amounts, invoices, loops, merchants, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.invoices import Invoice
 from counterfoil.services import rates
@@ -138,7 +138,7 @@ def open_quote(
     )
     if place.is_shared:
         amount = money.format_coin(place.amount_atomic, method.decimals)
-        quotes.hold_amount(connection, place.destination_id, amount, quote_id, now)
+        amounts.hold_amount(connection, place.destination_id, amount, quote_id, now)
 
 
 def _find_place(
@@ -226,14 +226,14 @@ def _shared(
     if destination is None or destination.merchant_id != invoice.merchant_id:
         message = "This address can no longer be used; ask the shop for a new invoice."
         raise ConflictError("address_in_use", message)
-    quotes.lock_destination(connection, destination.id)
+    amounts.lock_destination(connection, destination.id)
     shared = [quote for quote in known if quote.kind is matching.Kind.SHARED]
     own = [q for q in shared if (q.destination_id, q.method) == (destination.id, method.id)]
     kept = None
     if own:
         kept = price_atomic + own[-1].amount_atomic - _price(own[-1], method)
         held = money.format_coin(kept, method.decimals)
-        holder = quotes.holder_of(connection, destination.id, held)
+        holder = amounts.holder_of(connection, destination.id, held)
         if kept == own[-1].amount_atomic and holder in {quote.id for quote in own}:
             # The same price again: the amount may already stand in the payer's wallet.
             return _Place(destination.id, kept, is_shared=True)
@@ -251,7 +251,7 @@ def _shared(
         price_atomic,
         method.step_atomic,
         kept,
-        lambda some: quotes.know_amounts(connection, destination.id, method, some),
+        lambda some: amounts.know_amounts(connection, destination.id, method, some),
         context.entropy.below,
     )
     if amount is None:

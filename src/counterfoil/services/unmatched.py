@@ -8,7 +8,7 @@ from counterfoil.core.invoice import EventType
 from counterfoil.core.matching import Kind, Reason
 from counterfoil.core.ports import Method, Mode, Transfer
 from counterfoil.core.quote import Rate
-from counterfoil.db import inbox, outbox, quotes
+from counterfoil.db import amounts, inbox, outbox
 from counterfoil.db.engine import Connection
 from counterfoil.db.merchants import Merchant
 from counterfoil.db.quotes import Asked, StoredDestination
@@ -51,7 +51,7 @@ def to_inbox(
     """Keep transfers of some merchants that pay no quote, and tell those who asked to be told."""
     # At a shared address a transfer may be meant for any of the invoices that wait there.
     shared = {each.owner.id for each in unmatched if each.owner.kind is Kind.SHARED}
-    awaited = quotes.list_currencies(connection, shared)
+    awaited = amounts.list_currencies(connection, shared)
     items = [
         inbox.NewItem(
             merchant_id=each.owner.merchant_id,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from counterfoil.core import matching
-from counterfoil.db import invoices, outbox, quotes
+from counterfoil.db import amounts, invoices, outbox
 from counterfoil.db.engine import Connection
 from counterfoil.db.sql import CHUNK
 from counterfoil.services.context import Context
@@ -36,28 +36,40 @@ RETENTION = (
 _FORGET_AT_ONCE = 200
 
 
-async def assess_due(context: Context, now: int, after: int) -> int:
-    """Assess invoices whose due date has passed, from the id `after` on, one to a transaction.
+@dataclass(slots=True)
+class DueDates:
+    """A walk, again and again, over the invoices whose due date has passed, by their ids.
 
-    Return where to go on, 0 when all were looked at. Whether one is expired is not for the clock
-    to say: while a chain was not watched past the due date, `reassess` leaves it as it is. Those
-    that wait for a day because of a wrong amount are not asked about every second of it.
+    It goes on after the last one that was tried: one that cannot be assessed holds up no other.
     """
 
-    def read(connection: Connection) -> tuple[list[int], list[int]]:
-        due = invoices.list_due(connection, now, after, _BATCH)
-        until = waits(connection, due, now) if due else {}
-        return due, [each for each in due if until.get(each, now) <= now]
+    context: Context
+    _after: int = 0
 
-    due, ready = await context.store.read(read)
-    changed = False
-    for invoice_id in ready:
-        changed |= await context.store.write(
-            lambda c, i=invoice_id: reassess(c, context, i, now)  # type: ignore[misc]  # mypy cannot infer such a lambda
-        )
-    if changed:
-        context.wake_tellers()
-    return due[-1] if len(due) == _BATCH else 0
+    async def assess(self, now: int) -> bool:
+        """Assess the next of them, one to a transaction; return whether there are more.
+
+        Whether one is expired is not for the clock to say: while a chain was not watched past the
+        due date, `reassess` leaves it as it is. Those that wait for a day because of a wrong amount
+        are not asked about every second of it.
+        """
+
+        def read(connection: Connection) -> tuple[list[int], list[int]]:
+            due = invoices.list_due(connection, now, self._after, _BATCH)
+            until = waits(connection, due, now) if due else {}
+            return due, [each for each in due if until.get(each, now) <= now]
+
+        due, ready = await self.context.store.read(read)
+        changed = False
+        for invoice_id in ready:
+            self._after = invoice_id
+            changed |= await self.context.store.write(
+                lambda c, i=invoice_id: reassess(c, self.context, i, now)  # type: ignore[misc]  # mypy cannot infer such a lambda
+            )
+        if changed:
+            self.context.wake_tellers()
+        self._after = due[-1] if len(due) == _BATCH else 0
+        return self._after > 0
 
 
 async def sweep(context: Context, now: int) -> bool:
@@ -67,8 +79,8 @@ async def sweep(context: Context, now: int) -> bool:
     """
 
     def free(connection: Connection) -> int:
-        quotes.start_quarantine(connection, now)
-        return quotes.release_holds(connection, matching.QUARANTINE_MS, now)
+        amounts.start_quarantine(connection, now)
+        return amounts.release_holds(connection, matching.QUARANTINE_MS, now)
 
     is_more = await context.store.write(free) == CHUNK
     for kept in RETENTION:

@@ -31,6 +31,7 @@ _HEADERS_AT_START = 10
 _BLOCKS_AGAIN_PER_LOOK = 10
 # So many invoices to a transaction: each costs little beside others, and nobody waits long for it.
 _REASSESS_BATCH = 32
+_STUCK_MS = 60_000
 # A tip older than this many block intervals is a node that is stuck, or a chain that is halted.
 _TIP_AGE_INTERVALS = 10
 # How often the row of a chain on which nothing happens is written.
@@ -88,9 +89,13 @@ class Watch:
     _noted_at: int = 0
     # Whether the last assessment of what was due did not come to its end.
     _broke_off: bool = False
+    # The invoices that could not be assessed, each with when it is tried again.
+    _stuck: dict[int, int] = field(default_factory=dict)
     # Since when what is unconfirmed has been in sight: it need not be decoded again, and is older
     # than an address that it turns out to pay later. A restart loses that, and no payment.
     _seen_at: dict[str, int] = field(default_factory=dict)
+    # The lease under which that was seen.
+    _seen_with: int | None = None
 
     async def look(self, now: int) -> bool:
         """Take one look at the chain; return whether there was more than one look could take.
@@ -117,17 +122,22 @@ class Watch:
     async def drain(self, now: int) -> None:
         """Assess the invoices whose facts have changed, some to a transaction.
 
-        After one that broke off each has its own: what is wrong with one invoice does not hold up
-        those before it.
+        After one that broke off each has its own, and what cannot be assessed is passed over for a
+        while: what is wrong with one invoice holds up no other, and no block.
         """
-        size = 1 if self._broke_off else _REASSESS_BATCH
+        self._stuck = {each: until for each, until in self._stuck.items() if until > now}
+        size = 1 if self._broke_off or self._stuck else _REASSESS_BATCH
         self._broke_off = True
         while True:
             due = await self.context.store.read(
-                lambda connection: invoices.list_due_reassess(connection, self.chain.name, size)
+                lambda c: invoices.list_due_reassess(c, self.chain.name, size, self._stuck)
             )
             if due:
+                alone = due if size == 1 else []
+                self._stuck |= dict.fromkeys(alone, now + _STUCK_MS)
                 await self._write(lambda c, some=due: self._reassess(c, some, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
+                for each in alone:
+                    del self._stuck[each]
                 # What these have to tell goes out while the others are assessed.
                 self.context.wake_tellers()
             if len(due) < size:
@@ -151,6 +161,9 @@ class Watch:
             lambda connection: loops.take_lease(connection, name, self.holder, now)
         )
         self._renewed_at = now
+        if self._fence is not None and self._fence != self._seen_with:
+            # Another process has watched meanwhile: what we have in sight may be gone for it.
+            self._seen_at, self._seen_with = {}, self._fence
         return self._fence is not None
 
     async def release(self) -> None:
@@ -175,6 +188,7 @@ class Watch:
             return await self.context.store.write(fenced)
         except LeaseLostError:
             self._fence = None
+            self._stuck.clear()
             raise
 
     async def _check_chain(self) -> None:
@@ -279,7 +293,9 @@ class Watch:
         return block if is_ours and block is not None and block.height == height else None
 
     def _record_again(self, connection: Connection, rescan_id: int, block: Block, now: int) -> None:
-        found = observations.record_again(connection, self.context, self.chain, block, now)
+        found = observations.record_again(
+            connection, self.context, self.chain, block, self._seen_at, now
+        )
         rescans.note_block(connection, rescan_id, block.height, found)
 
     async def _cursor(self) -> loops.Cursor | None:
@@ -394,6 +410,7 @@ class Watch:
                     mempool,
                     head,
                     is_tip_fresh=is_at_tip and trouble is None,
+                    seen_at=self._seen_at,
                     now=now,
                 )
             )
