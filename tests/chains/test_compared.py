@@ -120,6 +120,16 @@ async def test_a_payment_is_new_when_both_list_it(
     assert (await pair.mempool({payment.txid}, ())).fresh == ()
 
 
+async def test_a_payment_waits_since_both_have_it(
+    pair: Chain, first: WorldChain, second: WorldChain
+) -> None:
+    payment, alone = first.pay("w1shop", 5), first.pay("w1shop", 6)
+    second.now += 60_000
+    second.receive(payment)
+    known = await pair.waiting_since([payment.txid, alone.txid])
+    assert known == {payment.txid: second.now}
+
+
 async def test_what_was_not_recorded_is_shown_again(
     pair: Chain, first: WorldChain, second: WorldChain
 ) -> None:

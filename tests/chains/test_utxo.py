@@ -153,6 +153,20 @@ async def test_the_mempool_decodes_what_is_not_known(chain: UtxoChain, server: R
     assert server.requests[-1][0]["params"] == [new, True]
 
 
+async def test_the_node_tells_since_when_it_has_had_what_waits(
+    chain: UtxoChain, server: RpcServer
+) -> None:
+    one, gone = hash_of(1), hash_of(2)
+    server.answers["getmempoolentry"] = lambda txid: (
+        ABSENT if txid == gone else {"time": 1_700_000_123, "height": 7}
+    )
+    assert await chain.waiting_since([one, gone]) == {one: 1_700_000_123_000}
+    assert await chain.waiting_since([]) == {}
+    server.answers["getmempoolentry"] = lambda _: {"time": "yesterday"}
+    with pytest.raises(NodeError, match="an entry's time"):
+        await chain.waiting_since([one])
+
+
 async def test_an_empty_mempool_is_one_question(chain: UtxoChain, server: RpcServer) -> None:
     server.answers["getrawmempool"] = []
     assert await chain.mempool([], []) == Mempool(frozenset(), (), is_complete=True)

@@ -7,7 +7,7 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Transaction
 from counterfoil.db.invoices import Invoice
 from counterfoil.services.invoices import cancel
-from tests.services.shop import MINUTE, Shop
+from tests.services.shop import Shop
 
 
 async def _paid(shop: Shop) -> tuple[Invoice, Transaction]:
@@ -139,7 +139,7 @@ async def test_a_payment_after_cancelling(shop: Shop) -> None:
     quote = await shop.quote(invoice)
     cancelled = await cancel(shop.context, shop.principal, invoice.id, shop.clock.now())
     assert cancelled.standing.status is Status.CANCELLED
-    shop.clock.advance(5 * MINUTE)
+    await shop.look(5 * 60)
     shop.chain.pay(quote.address, quote.amount_atomic)
     await shop.look()
     assert await shop.status(invoice) is Status.CONFIRMING

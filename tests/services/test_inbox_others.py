@@ -170,7 +170,7 @@ async def test_the_inbox_of_a_busy_day_is_read_at_once(stall: Shop) -> None:
     asked = await stall.quote(first)
     count, apart_ms = 20_000, 4_000
     await stall.store.write(lambda c: ask_for_much(c, asked.id, count, apart_ms))
-    stall.clock.advance(count * apart_ms)
+    stall.chain.now = stall.clock.advance(count * apart_ms)
     stall.chain.pay(asked.address, asked.amount_atomic * 97 // 100)
     await stall.look()
     began = time.monotonic()

@@ -255,7 +255,7 @@ async def test_money_that_was_seen_and_not_yet_assessed_stops_a_cancelling(shop:
     # The watcher has written down what it saw, and not yet asked what it means.
     await shop.store.write(
         lambda c: observations.record_mempool(
-            c, shop.context, shop.chain, mempool, head, is_tip_fresh=True, now=now
+            c, shop.context, shop.chain, mempool, head, is_tip_fresh=True, seen_at={}, now=now
         )
     )
     assert await shop.status(invoice) is Status.UNPAID

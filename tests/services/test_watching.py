@@ -292,6 +292,9 @@ async def test_nothing_expires_before_a_crowd_is_looked_through(
     await shop.look()
     await shop.tick()
     assert await shop.status(invoice) is Status.CONFIRMING
+    chain.mine(2)
+    await shop.look()
+    assert await shop.conditions(invoice) == [], "the node has had it all the time"
 
 
 async def test_in_a_crowd_nothing_is_unknown(database: Database, clock: FakeClock) -> None:

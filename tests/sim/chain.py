@@ -8,7 +8,7 @@ nothing.
 
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -87,6 +87,8 @@ class WorldChain:
     lag: int = 0
     blocks: list[Block] = field(default_factory=list)
     pool: dict[str, Transaction] = field(default_factory=dict)
+    # When the node took what is or was in its mempool in, the last time.
+    taken_in_at: dict[str, int] = field(default_factory=dict)
     now: int = 1_767_700_000_123
     # What the settings say the first block is, where that is not what the node has.
     configured_genesis: str | None = None
@@ -169,6 +171,7 @@ class WorldChain:
             if not set(other.spends) & set(transaction.spends)
         }
         self.pool[transaction.txid] = transaction
+        self.taken_in_at[transaction.txid] = self.now
 
     def mine(self, count: int = 1, *, empty: bool = False) -> None:
         """Add blocks; the first one takes the whole mempool."""
@@ -292,6 +295,11 @@ class WorldChain:
             return Mempool(frozenset(self.pool.keys() & pending), (), is_complete=True)
         fresh = tuple(t for txid, t in self.pool.items() if txid not in known)
         return Mempool(frozenset(self.pool), fresh, is_complete=True)
+
+    async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:
+        await self._seen()
+        known = self.pool.keys() & self.taken_in_at.keys() & set(txids)
+        return {txid: self.taken_in_at[txid] for txid in known}
 
     async def transaction(self, txid: str) -> Sighting:
         blocks = await self._seen()

@@ -14,7 +14,7 @@ from counterfoil.core.payment import Payment
 from counterfoil.core.ports import Block
 from counterfoil.db import deliveries, invoices, loops, outbox, payments, quotes, transactions
 from counterfoil.db.schema import chain_transaction, delivery, invoice, payment, quote, transfer
-from counterfoil.services import observations, watching
+from counterfoil.services import branches, observations, watching
 
 
 @contextmanager
@@ -228,7 +228,7 @@ def walk_back_told_first() -> Iterator[None]:
     """The blocks that were left are taken back and told of, and only then the others are read."""
 
     async def go_back(watch: watching.Watch, cursor: loops.Cursor, now: int) -> bool:
-        ancestor = await watch._common_ancestor(cursor)
+        ancestor = await branches.common_ancestor(watch.context.store, watch.chain, cursor)
         if ancestor is None:
             return False
         name = watch.chain.name

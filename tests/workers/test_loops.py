@@ -16,6 +16,7 @@ from counterfoil.db.schema import idempotency, lease
 from counterfoil.services import keys, rates
 from counterfoil.services.invoices import Draft, create
 from counterfoil.services.keys import Keyring
+from counterfoil.services.upkeep import DueDates
 from counterfoil.workers import clock as expiry
 from counterfoil.workers import lookout, quoter, sweeper, watcher
 from tests.conftest import FakeClock, FakeEntropy
@@ -73,7 +74,7 @@ async def test_the_clock_expires_what_is_due(shop: Shop) -> None:
         return await shop.status(invoice) is Status.EXPIRED
 
     # Its sleeps move the clock on.
-    await run_until(expiry.expire(shop.context, shop.clock), is_expired)
+    await run_until(expiry.expire(DueDates(shop.context), shop.clock), is_expired)
     assert shop.clock.now() >= (invoice.due_at or 0)
 
 

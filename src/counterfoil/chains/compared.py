@@ -5,7 +5,7 @@ take one back. Where the two differ nothing is recorded, nothing expires, and th
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from counterfoil.core.errors import NodeError
@@ -87,6 +87,11 @@ class ComparedChain:
             fresh=tuple(transaction for transaction in fresh if transaction is not None),
             is_complete=all(look.is_complete for look in looks),
         )
+
+    async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:
+        """Return since when both have had unconfirmed transactions."""
+        first, second = await asyncio.gather(*(node.waiting_since(txids) for node in self._nodes))
+        return {txid: max(first[txid], second[txid]) for txid in first.keys() & second.keys()}
 
     async def transaction(self, txid: str) -> Sighting:
         """Return what both know of a transaction: mined, once it is so for both."""

@@ -6,7 +6,7 @@ look like nothing that a real wallet would pay.
 
 import hashlib
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from counterfoil.core import money
 from counterfoil.core.confirmations import Confirmations
@@ -139,6 +139,10 @@ class SimulatorChain:
             fresh=tuple(each for each in waiting if each.txid not in known),
             is_complete=True,
         )
+
+    async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:
+        """Return nothing: each transaction says by itself when it came."""
+        return {}
 
     async def transaction(self, txid: str) -> Sighting:
         """Return what the ledger knows of a transaction: what was replaced is not known."""

@@ -143,7 +143,7 @@ class UtxoChain:
         return Head(
             height=height,
             hash=tip,
-            mined_at=_mined_at(header),
+            mined_at=_time(header, "a block's time"),
             is_synced=not is_loading and headers <= height,
             node_up_s=as_integer(uptime, "uptime", most=UPTIME_LIMIT_S),
         )
@@ -175,7 +175,7 @@ class UtxoChain:
             height=height,
             hash=block_hash,
             parent=parent,
-            mined_at=_mined_at(fields),
+            mined_at=_time(fields, "a block's time"),
             transactions=transactions,
         )
 
@@ -199,6 +199,19 @@ class UtxoChain:
             fresh=tuple(fresh),
             is_complete=len(wanted) == len(unknown),
         )
+
+    async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:
+        """Return when the node took transactions into its mempool; see the port."""
+        wanted = sorted(txids)
+        found = {}
+        for start in range(0, len(wanted), BATCH_SIZE):
+            some = wanted[start : start + BATCH_SIZE]
+            answers = await self._rpc.batch([("getmempoolentry", (txid,)) for txid in some])
+            for txid, answer in zip(some, answers, strict=True):
+                if not isinstance(answer, AbsentError):
+                    entry = as_object(answer, "an entry of the mempool")
+                    found[txid] = _time(entry, "an entry's time")
+        return found
 
     async def transaction(self, txid: str) -> Sighting:
         """Return what the node knows of a transaction; see the port."""
@@ -294,9 +307,9 @@ def _hash(value: object, what: str) -> str:
     return text
 
 
-def _mined_at(header: dict[str, object]) -> int:
-    """Return a block's time in milliseconds."""
-    return as_integer(header.get("time"), "a block's time", most=UINT32_LIMIT) * 1_000
+def _time(fields: dict[str, object], what: str) -> int:
+    """Return the time of a block, or of an entry of the mempool, in milliseconds."""
+    return as_integer(fields.get("time"), what, most=UINT32_LIMIT) * 1_000
 
 
 def _outpoint(entry: dict[str, object]) -> str | None:

@@ -18,7 +18,8 @@ from counterfoil.core import events, money
 from counterfoil.core.errors import CounterfoilError, NodeError
 from counterfoil.core.ports import Chain, Mode
 from counterfoil.services import rates, wallets
-from counterfoil.services.watching import ChainState, tip_trouble
+from counterfoil.services.branches import tip_trouble
+from counterfoil.services.watching import ChainState
 from counterfoil.settings import Settings, variable
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"

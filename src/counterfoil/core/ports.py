@@ -96,8 +96,8 @@ class Transaction:
 
     `spends` are the outpoints ("txid:index") that it uses up: of transactions that share one, only
     one can count; account chains put their account and nonce here. `senders` are the paying
-    accounts where the chain names them. `first_seen_at` is set only where the chain itself knows it
-    (the simulator does); otherwise arrival is when the watcher saw it.
+    accounts where the chain names them. `first_seen_at` is set where the chain itself knows it (the
+    simulator does), or its node was asked; otherwise arrival is when the watcher saw it.
     """
 
     txid: str
@@ -243,6 +243,12 @@ class Chain(Protocol):
 
         `pending` are the transactions that we wait for: a node that cannot list its mempool
         answers for these.
+        """
+
+    async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:
+        """Return when the node took unconfirmed transactions in; those that it can tell.
+
+        Asked about what came while nobody looked.
         """
 
     async def transaction(self, txid: str) -> Sighting:

@@ -8,16 +8,16 @@ have been in sight.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
 
 from counterfoil.core.errors import NodeError
-from counterfoil.core.ports import Block, Chain, Head
+from counterfoil.core.ports import Block, Chain, Head, Mempool
 from counterfoil.db import invoices, loops, rescans
 from counterfoil.db.engine import Connection
-from counterfoil.services import observations
+from counterfoil.services import branches, observations
 from counterfoil.services.context import Context
 from counterfoil.services.payments import reassess_all
 
@@ -32,8 +32,8 @@ _BLOCKS_AGAIN_PER_LOOK = 10
 # So many invoices to a transaction: each costs little beside others, and nobody waits long for it.
 _REASSESS_BATCH = 32
 _STUCK_MS = 60_000
-# A tip older than this many block intervals is a node that is stuck, or a chain that is halted.
-_TIP_AGE_INTERVALS = 10
+# After so long without a look at the whole mempool, what is new need not have come just now.
+_BLIND_MS = 30_000
 # How often the row of a chain on which nothing happens is written.
 _IDLE_WRITE_MS = 5_000
 
@@ -63,17 +63,6 @@ async def list_states(context: Context) -> list[loops.ChainState]:
     return await context.store.read(lambda connection: loops.list_chains(connection, names))
 
 
-def tip_trouble(chain: Chain, head: Head, now: int) -> str | None:
-    """Return what is wrong where a chain has had no block for much longer than is usual."""
-    interval_s = chain.block_interval_s
-    if interval_s is None:
-        return None
-    age_s = (now - head.mined_at) // 1000
-    if age_s <= interval_s * _TIP_AGE_INTERVALS:
-        return None
-    return f"The newest block is {age_s // 60} minutes old: the node or the chain stands still."
-
-
 @dataclass(slots=True)
 class Watch:
     """One process's watch over one chain."""
@@ -84,6 +73,8 @@ class Watch:
     _fence: int | None = None
     _renewed_at: int = 0
     _written_at: int = 0
+    # When the whole mempool was in sight.
+    _whole_at: int = 0
     _is_right_chain: bool = False
     _noted: tuple[str | None, int | None] | None = None
     _noted_at: int = 0
@@ -225,7 +216,7 @@ class Watch:
                 return False, f"The node is behind: it has not reached block {cursor.height} yet."
             if not is_on_chain:
                 if not await self._go_back(cursor, now):
-                    return False, await self._why_not_back(cursor)
+                    return False, await branches.why_no_way(self.context.store, self.chain, cursor)
             else:
                 block = await self._next_block(cursor)
                 if block is None:
@@ -284,7 +275,9 @@ class Watch:
         at that height is not taken from another one.
         """
         block_hash = await self.chain.block_hash(height)
-        if block_hash is None or await self._header_hash(height) not in {None, block_hash}:
+        if block_hash is None or await branches.header_hash(
+            self.context.store, self.chain, height
+        ) not in {None, block_hash}:
             return None
         block = await self.chain.block(block_hash)
         # Asked last: a block of the cursor's chain is what was there before and is there still.
@@ -330,7 +323,7 @@ class Watch:
 
     async def _go_back(self, cursor: loops.Cursor, now: int) -> bool:
         """Record that the node's chain has left ours below the cursor; False: ask again later."""
-        ancestor = await self._common_ancestor(cursor)
+        ancestor = await branches.common_ancestor(self.context.store, self.chain, cursor)
         if ancestor is None:
             return False
         branch = await self._branch(ancestor, cursor.height)
@@ -343,22 +336,6 @@ class Watch:
             )
         )
         return True
-
-    async def _common_ancestor(self, cursor: loops.Cursor) -> loops.Cursor | None:
-        """Return the highest block that both the node and we hold; None if there is none known."""
-        for height in range(cursor.height - 1, -1, -1):
-            ours = await self._header_hash(height)
-            theirs = await self.chain.block_hash(height)
-            if ours is None or theirs is None:
-                return None
-            if ours == theirs:
-                return loops.Cursor(height, ours)
-        return None
-
-    async def _header_hash(self, height: int) -> str | None:
-        return await self.context.store.read(
-            lambda connection: loops.get_header_hash(connection, self.chain.name, height)
-        )
 
     async def _branch(self, ancestor: loops.Cursor, height: int) -> Sequence[Block] | None:
         """Return the node's blocks from above the ancestor up to a height, linked to one another.
@@ -375,28 +352,13 @@ class Watch:
             parent = loops.Cursor(block.height, block.hash)
         return blocks
 
-    async def _why_not_back(self, cursor: loops.Cursor) -> str | None:
-        """Return what to tell the operator where no common ancestor was found."""
-        oldest = await self.context.store.read(
-            lambda connection: loops.get_oldest_height(connection, self.chain.name)
-        )
-        if oldest is None:
-            return None
-        theirs = await self.chain.block_hash(oldest)
-        if theirs is None or theirs == await self._header_hash(oldest):
-            return None
-        return (
-            f"The node's chain parts from ours below block {oldest}, the oldest that is kept "
-            f"(ours reaches {cursor.height}). Check the node; nothing is recorded until it agrees."
-        )
-
     async def _read_mempool(
         self, head: Head, cursor: loops.Cursor, now: int
     ) -> tuple[bool, str | None]:
         """Record what is unconfirmed; at the tip, that makes everything seen up to now."""
-        trouble = tip_trouble(self.chain, head, now)
+        trouble = branches.tip_trouble(self.chain, head, now)
         pending = await self._pending()
-        mempool = await self.chain.mempool(self._seen_at, pending)
+        mempool = await self._dated(await self.chain.mempool(self._seen_at, pending), now)
         is_idle = not mempool.fresh and pending <= mempool.txids
         if not is_idle or now - self._written_at >= _IDLE_WRITE_MS:
             # Asked after the mempool: a block that came meanwhile may hold what has just left it.
@@ -415,6 +377,8 @@ class Watch:
                 )
             )
             self._written_at = now
+            if mempool.is_complete:
+                self._whole_at = now
             await self.drain(now)
         if mempool.fresh or not self._seen_at.keys() <= mempool.txids:
             fresh = {transaction.txid: now for transaction in mempool.fresh}
@@ -422,6 +386,25 @@ class Watch:
                 txid: at for txid, at in (fresh | self._seen_at).items() if txid in mempool.txids
             }
         return not mempool.is_complete, trouble
+
+    async def _dated(self, mempool: Mempool, now: int) -> Mempool:
+        """Return a mempool with the times at which what pays us came while nobody looked.
+
+        The node says since when it has had that. It cannot be longer ago than when all was in
+        sight the last time: it had not come then.
+        """
+        if now - self._whole_at <= _BLIND_MS or not mempool.fresh:
+            return mempool
+        missed, watched_at = await self.context.store.read(
+            lambda connection: observations.list_missed(connection, self.chain, mempool.fresh)
+        )
+        since = await self.chain.waiting_since(missed) if missed else {}
+        came = {txid: min(now, max(at, watched_at)) for txid, at in since.items()}
+        dated = (
+            replace(each, first_seen_at=came.get(each.txid, each.first_seen_at))
+            for each in mempool.fresh
+        )
+        return replace(mempool, fresh=tuple(dated))
 
     async def _pending(self) -> frozenset[str]:
         return await self.context.store.read(

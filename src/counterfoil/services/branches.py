@@ -1,0 +1,51 @@
+"""Where a node's chain parts from the one that was read, and whether it goes on at all."""
+
+from counterfoil.core.ports import Chain, Head, Store
+from counterfoil.db import loops
+
+# A tip older than this many block intervals is a node that is stuck, or a chain that is halted.
+_TIP_AGE_INTERVALS = 10
+
+
+def tip_trouble(chain: Chain, head: Head, now: int) -> str | None:
+    """Return what is wrong where a chain has had no block for much longer than is usual."""
+    interval_s = chain.block_interval_s
+    if interval_s is None:
+        return None
+    age_s = (now - head.mined_at) // 1000
+    if age_s <= interval_s * _TIP_AGE_INTERVALS:
+        return None
+    return f"The newest block is {age_s // 60} minutes old: the node or the chain stands still."
+
+
+async def header_hash(store: Store, chain: Chain, height: int) -> str | None:
+    """Return the hash that was read at a height, None where none is kept."""
+    return await store.read(
+        lambda connection: loops.get_header_hash(connection, chain.name, height)
+    )
+
+
+async def common_ancestor(store: Store, chain: Chain, cursor: loops.Cursor) -> loops.Cursor | None:
+    """Return the highest block that both the node and we hold; None if there is none known."""
+    for height in range(cursor.height - 1, -1, -1):
+        ours = await header_hash(store, chain, height)
+        theirs = await chain.block_hash(height)
+        if ours is None or theirs is None:
+            return None
+        if ours == theirs:
+            return loops.Cursor(height, ours)
+    return None
+
+
+async def why_no_way(store: Store, chain: Chain, cursor: loops.Cursor) -> str | None:
+    """Return what to tell the operator where no common ancestor was found."""
+    oldest = await store.read(lambda connection: loops.get_oldest_height(connection, chain.name))
+    if oldest is None:
+        return None
+    theirs = await chain.block_hash(oldest)
+    if theirs is None or theirs == await header_hash(store, chain, oldest):
+        return None
+    return (
+        f"The node's chain parts from ours below block {oldest}, the oldest that is kept "
+        f"(ours reaches {cursor.height}). Check the node; nothing is recorded until it agrees."
+    )

@@ -1,0 +1,76 @@
+"""When an unconfirmed payment came: nobody is late because we did not look."""
+
+import sqlalchemy as sa
+
+from counterfoil.core.invoice import Status
+from counterfoil.db.schema import payment
+from counterfoil.services.watching import Watch
+from tests.services.shop import MINUTE, Shop
+
+HOUR_S = 3_600
+
+
+async def arrived_at(shop: Shop) -> list[int]:
+    statement = sa.select(payment.c.arrived_at).order_by(payment.c.id)
+    return await shop.store.read(lambda c: list(c.execute(statement).scalars()))
+
+
+def restart(shop: Shop) -> None:
+    """Forget what a process knows by heart."""
+    shop.watch = Watch(shop.context, shop.chain, "Shop")
+
+
+async def test_a_payer_in_time_is_not_late_for_our_outage(shop: Shop) -> None:
+    """Paid in minute 3 of 15; the server is back after 20, and no block has come."""
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    shop.chain.now = sent_at = shop.clock.advance(3 * MINUTE)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    restart(shop)
+    await shop.look(20 * 60)
+    assert await arrived_at(shop) == [sent_at]
+    shop.chain.mine(2)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.conditions(invoice) == []
+
+
+async def test_nor_for_that_of_the_node(shop: Shop) -> None:
+    quote = await shop.quote(await shop.invoice())
+    shop.chain.is_away = True
+    await shop.look(60)
+    sent_at = shop.clock.now()
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look(20 * 60)
+    shop.chain.is_away = False
+    await shop.look()
+    assert await arrived_at(shop) == [sent_at]
+
+
+async def test_what_was_not_there_at_the_last_look_came_after_it(shop: Shop) -> None:
+    """A node whose clock is slow makes nobody early."""
+    quote = await shop.quote(await shop.invoice())
+    await shop.look(10)
+    looked_at = shop.clock.now()
+    shop.chain.now -= HOUR_S * 1_000
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look(20 * 60)
+    assert await arrived_at(shop) == [looked_at]
+
+
+async def test_a_node_whose_clock_is_fast_makes_nobody_late(shop: Shop) -> None:
+    quote = await shop.quote(await shop.invoice())
+    shop.chain.now += HOUR_S * 1_000
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look(60)
+    assert await arrived_at(shop) == [shop.clock.now()]
+
+
+async def test_while_all_is_in_sight_the_node_is_not_asked(shop: Shop) -> None:
+    quote = await shop.quote(await shop.invoice())
+    await shop.look(5)
+    shop.chain.taken_in_at.clear()
+    payment = shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.taken_in_at[payment.txid] -= 3_000
+    await shop.look(10)
+    assert await arrived_at(shop) == [shop.clock.now()]
