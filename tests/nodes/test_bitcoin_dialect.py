@@ -59,6 +59,8 @@ def asks(node: Node) -> list[tuple[str, list[Any]]]:
         ("getblock", [block, 2]),
         ("getblock", [UNKNOWN, 2]),
         ("getrawmempool", []),
+        ("getmempoolentry", [waiting]),
+        ("getmempoolentry", [UNKNOWN]),
         ("getrawtransaction", [waiting, True]),
         ("getrawtransaction", [waiting]),
         ("getrawtransaction", [tx["txid"], True]),

@@ -255,6 +255,23 @@ def test_nothing_expires_while_the_node_is_away(shop: Shop) -> None:
     unpaid.told(EXPIRED)
 
 
+def test_what_is_sent_while_the_server_is_down_came_when_the_node_had_it(shop: Shop) -> None:
+    order = shop.order()
+    address, amount = order.page().asked
+    shop.served.stop()
+    try:
+        sent_at = datetime.now(UTC)
+        shop.node.send(address, amount)
+        time.sleep(5)
+    finally:
+        shop.served.start()
+    order.wait("Confirming")
+    (payment,) = order.payments()
+    late = datetime.fromisoformat(payment["first_seen_at"]) - sent_at
+    # A node tells whole seconds, and what was sent after the last look came after it.
+    assert timedelta(seconds=-1) < late < timedelta(seconds=3)
+
+
 def test_a_node_that_has_forgotten_its_mempool_fails_nothing(shop: Shop) -> None:
     node, port = shop.node, shop.node.port
     order = shop.order()

@@ -5,8 +5,9 @@ least fee, and replacement by whoever pays more (BIP 125 without the signal, as 
 Limits of size, packages and time locks are not: a block that breaks those is refused by the kernel.
 """
 
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pbk
 from embit.transaction import Transaction
@@ -37,6 +38,7 @@ class Entry:
     tx: Transaction
     fee_sats: int
     vbytes: int
+    came_at_s: int = field(default_factory=lambda: int(time.time()))
 
     @property
     def spends(self) -> set[Outpoint]:

@@ -68,6 +68,7 @@ class Calls:
             "getblockhash": self._block_hash,
             "getblockheader": self._block_header,
             "getindexinfo": self._index_info,
+            "getmempoolentry": self._mempool_entry,
             "getrawmempool": lambda: [*self._mempool.entries],
             "getrawtransaction": self._raw_transaction,
             "gettxspendingprevout": self._spending,
@@ -144,6 +145,12 @@ class Calls:
         return {name: {"synced": True, "best_block_height": self._chain.height}}
 
     # --- transactions -------------------------------------------------------------------------
+
+    def _mempool_entry(self, txid: str) -> dict[str, Any]:
+        entry = self._mempool.entries.get(txid)
+        if entry is None:
+            raise RpcError(NOT_FOUND, "Transaction not in mempool")
+        return {"vsize": entry.vbytes, "time": entry.came_at_s}
 
     def _raw_transaction(self, txid: str, verbose: int = 0) -> Any:
         """Answer as a node with `txindex` does."""
