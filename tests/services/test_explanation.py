@@ -172,15 +172,15 @@ FINDINGS: dict[str, tuple[Case, str]] = {
     "late": (
         case(seen=(replace(SEEN, is_late=True, counts="18.00"),)),
         (
-            "It came after its price had ended, so it counts for 18.00 USD; in time it would have "
-            "been 20.00 USD."
+            "It came after its price or the invoice had ended, so it counts for 18.00 USD; in time "
+            "it would have been 20.00 USD."
         ),
     ),
     "late and without a rate": (
         case(seen=(replace(SEEN, is_late=True, is_settled=False),)),
         (
-            "It came after its price had ended, and either no rate of that moment is known or the "
-            "merchant holds late money: it is seen, but settles nothing by itself."
+            "It came after its price or the invoice had ended, and either no rate of that moment is "
+            "known or the merchant holds late money: it is seen, but settles nothing by itself."
         ),
     ),
     "what is missing, at a price that has ended": (

@@ -366,7 +366,7 @@ async def test_every_outcome_has_its_button_and_its_end(till: Till, outcome: str
         "exact": "Paid. Thank you.",
         "under": "We received 12.50 USD . 12.50 USD is still due",
         "over": "You sent 12.50 USD too much",
-        "late": "arrived after the price had ended",
+        "late": "arrived after the price or the invoice had ended",
         "replaced": "An earlier payment was replaced or dropped",
         "reorged": "taken back a payment that was confirmed",
     }

@@ -236,12 +236,13 @@ def _seen(case: Case) -> Iterator[str]:
         )
         if each.is_late and not each.is_settled:
             yield (
-                "It came after its price had ended, and either no rate of that moment is known or "
-                "the merchant holds late money: it is seen, but settles nothing by itself."
+                "It came after its price or the invoice had ended, and either no rate of that "
+                "moment is known or the merchant holds late money: it is seen, but settles nothing "
+                "by itself."
             )
         elif each.is_late and each.counts is not None:
             yield (
-                f"It came after its price had ended, so it counts for {each.counts} "
+                f"It came after its price or the invoice had ended, so it counts for {each.counts} "
                 f"{case.currency}; in time it would have been {each.quoted} {case.currency}."
             )
 
