@@ -18,6 +18,7 @@ from counterfoil.core.ports import Tick
 from counterfoil.db.sqlite import Sqlite
 from counterfoil.services import rates
 from tests.cli.program import LITECOIN, Program
+from tests.cli.simulated import order
 from tests.test_app import KEY
 
 
@@ -49,6 +50,7 @@ def test_the_doctor_on_a_good_installation(program: Program) -> None:
         "settings",
         "data",
         "database",
+        "books",
         "secret key",
         "simulator",
         "rates",
@@ -215,3 +217,21 @@ def test_the_doctor_on_a_wallet_with_a_long_gap(program: Program) -> None:
     listed = program.run("wallet", "list")
     assert listed.stdout.splitlines()[1].split()[:6] == ["9", "LTC", "xpub", "15", "15", "0"]
     assert listed.stderr.startswith("Wallet 9: 15 addresses in a row were shown and not paid")
+
+
+def test_the_doctor_looks_through_the_books(program: Program) -> None:
+    invoice_id = order(program, is_paid=True)
+    assert examined(program.run("doctor"))["books"] == (
+        "ok",
+        "Each transfer (1 in all) is counted once, each log of events is whole.",
+    )
+    with closing(sqlite3.connect(program.folder / "counterfoil.db")) as database:
+        database.execute("DELETE FROM payment")
+        database.execute("UPDATE invoice SET status = 'Paid'")
+        database.commit()
+    done = program.run("doctor")
+    assert done.exit_code == 1
+    level, text = examined(done)["books"]
+    assert level == "problem"
+    assert "Transfers that are not counted once: 1. Invoices that are Paid without" in text
+    assert text.endswith(f"{invoice_id}. This must never be: make a backup, and report it.")

@@ -179,8 +179,8 @@ FINDINGS: dict[str, tuple[Case, str]] = {
     "late and without a rate": (
         case(seen=(replace(SEEN, is_late=True, is_settled=False),)),
         (
-            "It came after its price or the invoice had ended, and either no rate of that moment is "
-            "known or the merchant holds late money: it is seen, but settles nothing by itself."
+            "It came after its price or the invoice had ended, and either no rate of that moment "
+            "is known or the merchant holds late money: it is seen, but settles nothing by itself."
         ),
     ),
     "what is missing, at a price that has ended": (

@@ -15,7 +15,7 @@ from counterfoil.channels.webhook import WebhookChannel
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import SettingsError
 from counterfoil.core.ports import Chain, Channel, Clock, Entropy, RateSource, Store
-from counterfoil.db import loops
+from counterfoil.db import books, loops
 from counterfoil.db.engine import Database, open_database
 from counterfoil.db.simulator import Ledger
 from counterfoil.db.vault import Vault
@@ -183,3 +183,8 @@ async def database_time(database: Database, now: int) -> int:
 async def list_chain_states(database: Database) -> list[loops.ChainState]:
     """Return how chains stand, all that were ever switched on."""
     return await database.read(loops.list_all_chains)
+
+
+async def check_books(database: Database) -> books.Books:
+    """Return whether what must hold of all rows together does."""
+    return await database.read(books.check)

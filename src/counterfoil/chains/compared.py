@@ -1,7 +1,9 @@
 """Two nodes of one chain: what they do not both say is not known.
 
 A node that was taken over, or stands on a fork of its own, can by itself neither make a payment nor
-take one back. Where the two differ nothing is recorded, nothing expires, and the operator is told.
+take one back. Where the two differ on a block nothing is recorded, nothing expires, and the
+operator is told. An unconfirmed transaction that one alone lists is waited for, and holds up
+nothing: anybody could send one that the other node does not relay.
 """
 
 import asyncio

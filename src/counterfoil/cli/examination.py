@@ -30,6 +30,7 @@ _SKEW_MAX_MS = 10_000
 # Miners' clocks may be a little fast; this far ahead of ours it is ours that is slow.
 _BLOCK_AHEAD_MAX_MS = 10 * 60_000
 _LAG_MAX_BLOCKS = 3
+_NAMED_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ async def _findings(session: Session) -> AsyncIterator[Finding]:
         examination = _Examination(settings)
         stack.push_async_callback(examination.database.close)
         yield await examination.look_at_database()
+        yield await examination.look_at_books()
         yield await examination.look_at_secret_key()
         try:
             chains = parts.build_chains(settings, examination.database, examination.clock)
@@ -165,6 +167,26 @@ class _Examination:
             return Finding(PROBLEM, "database", str(error))
         self._is_usable = True
         return Finding(OK, "database", f"{place}, durable, with this version's schema")
+
+    async def look_at_books(self) -> Finding:
+        """Tell whether each transfer counts once, what is Paid was paid, and the logs are whole."""
+        if not self._is_usable:
+            return Finding(OK, "books", "There are none to look at.")
+        found = await parts.check_books(self.database)
+        faults = [
+            f"{what}: {', '.join(map(str, ids[:_NAMED_MAX]))}{', ...' * (len(ids) > _NAMED_MAX)}."
+            for what, ids in (
+                ("Transfers that are not counted once", found.miscounted),
+                ("Invoices that are Paid without a final payment", found.baseless),
+                ("Merchants whose log lacks an event", found.broken_logs),
+            )
+            if ids
+        ]
+        if faults:
+            text = f"{' '.join(faults)} This must never be: make a backup, and report it."
+            return Finding(PROBLEM, "books", text)
+        text = f"Each transfer ({found.transfers} in all) is counted once, each log of events is whole."
+        return Finding(OK, "books", text)
 
     async def look_at_secret_key(self) -> Finding:
         """Tell whether there is one, private, and the one that the database was made with."""

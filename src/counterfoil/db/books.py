@@ -1,0 +1,66 @@
+"""Whether the books balance: what must hold of all rows together, whatever has happened."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from counterfoil.core.invoice import Status
+from counterfoil.db.schema import event, inbox, invoice, payment, transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What was counted, and what is wrong.
+
+    `miscounted` are transfers that are not credited once or in the inbox once, `baseless` invoices
+    that are Paid without a mark and without a final payment, `broken_logs` merchants whose log of
+    events lacks a number.
+    """
+
+    transfers: int
+    miscounted: list[int]
+    baseless: list[int]
+    broken_logs: list[int]
+
+
+_CREDITS = (
+    sa.select(sa.func.count())
+    .where(payment.c.transfer_id == transfer.c.id, payment.c.detached_at.is_(None))
+    .scalar_subquery()
+)
+_WAITING = sa.select(sa.func.count()).where(inbox.c.transfer_id == transfer.c.id).scalar_subquery()
+_MISCOUNTED = sa.select(transfer.c.id).where(_CREDITS + _WAITING != 1).order_by(transfer.c.id)
+_BASELESS = (
+    sa.select(invoice.c.id)
+    .where(
+        invoice.c.status == Status.PAID.value,
+        invoice.c.marked_at.is_(None),
+        ~sa.exists().where(
+            payment.c.invoice_id == invoice.c.id,
+            payment.c.detached_at.is_(None),
+            payment.c.final_at.is_not(None),
+        ),
+    )
+    .order_by(invoice.c.id)
+)
+# The oldest are dropped when their time is over, so a log begins anywhere.
+_BROKEN_LOGS = (
+    sa.select(event.c.merchant_id)
+    .group_by(event.c.merchant_id, event.c.mode)
+    .having(sa.func.max(event.c.seq) - sa.func.min(event.c.seq) + 1 != sa.func.count())
+    .order_by(event.c.merchant_id)
+)
+
+
+def check(connection: sa.Connection) -> Books:
+    """Look through all transfers, invoices and events."""
+
+    def ids(statement: sa.Select[int]) -> list[int]:
+        return list(connection.execute(statement).scalars())
+
+    return Books(
+        transfers=connection.execute(sa.select(sa.func.count(transfer.c.id))).scalar_one(),
+        miscounted=ids(_MISCOUNTED),
+        baseless=ids(_BASELESS),
+        broken_logs=ids(_BROKEN_LOGS),
+    )

@@ -1,0 +1,70 @@
+"""The books of a shop that has seen much balance, and what is wrong with them is told."""
+
+import pytest
+import sqlalchemy as sa
+
+from counterfoil.core.invoice import Status
+from counterfoil.db import books
+from counterfoil.db.books import Books
+from counterfoil.db.engine import Database
+from tests.conftest import FakeClock
+from tests.services.moves import attach, credited_ids, detach
+from tests.services.shop import Shop, open_shop
+
+
+_ROW = "(merchant_id, mode, transfer_id, reason, created_at) VALUES (1, 'live', 1, 'no_quote', 0)"
+
+
+@pytest.fixture
+async def shop(database: Database, clock: FakeClock) -> Shop:
+    """A shop with a paid invoice, and one that was paid, detached, attached elsewhere, and more."""
+    shop = await open_shop(database, clock)
+    paid, other, third = [await shop.invoice() for _ in range(3)]
+    for each in (paid, other):
+        quote = await shop.quote(each)
+        shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.mine(2)
+    await shop.look()
+    (payment_id,) = await credited_ids(shop, other)
+    await attach(shop, await detach(shop, payment_id), third)
+    quote = await shop.quote(other)
+    shop.chain.pay(quote.address, 1_000)
+    await shop.look()
+    (payment_id,) = await credited_ids(shop, other)
+    await detach(shop, payment_id)
+    assert [await shop.status(each) for each in (paid, other, third)] == [
+        Status.PAID,
+        Status.UNPAID,
+        Status.PAID,
+    ]
+    return shop
+
+
+async def looked_through(shop: Shop) -> Books:
+    return await shop.store.read(books.check)
+
+
+async def test_they_balance(shop: Shop) -> None:
+    assert await looked_through(shop) == Books(3, [], [], [])
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        ("DELETE FROM payment WHERE id = 1", Books(3, [1], [1], [])),
+        (f"INSERT INTO inbox {_ROW}", Books(3, [1], [], [])),
+        ("DELETE FROM inbox", Books(3, [3], [], [])),
+        ("UPDATE payment SET final_at = NULL WHERE id = 1", Books(3, [], [1], [])),
+        ("DELETE FROM event WHERE seq = 2", Books(3, [], [], [1])),
+        # The oldest are dropped some day.
+        ("DELETE FROM event WHERE seq = 1", Books(3, [], [], [])),
+        (
+            "UPDATE payment SET final_at = NULL; UPDATE invoice SET marked_at = 1 WHERE id = 1",
+            Books(3, [], [3], []),
+        ),
+    ],
+)
+async def test_what_is_wrong_is_found(shop: Shop, damage: str, found: Books) -> None:
+    for statement in damage.split("; "):
+        await shop.store.write(lambda c, text=statement: c.execute(sa.text(text)))  # type: ignore[misc]  # mypy cannot infer such a lambda
+    assert await looked_through(shop) == found
