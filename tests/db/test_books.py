@@ -11,7 +11,6 @@ from tests.conftest import FakeClock
 from tests.services.moves import attach, credited_ids, detach
 from tests.services.shop import Shop, open_shop
 
-
 _ROW = "(merchant_id, mode, transfer_id, reason, created_at) VALUES (1, 'live', 1, 'no_quote', 0)"
 
 

@@ -5,9 +5,10 @@ import sqlalchemy as sa
 
 from counterfoil.core import quote
 from counterfoil.core.ports import Answer, Attempt
-from counterfoil.db import invoices, loops
+from counterfoil.db import loops
 from counterfoil.db.engine import Connection
-from counterfoil.db.schema import attempt, delivery, event, idempotency
+from counterfoil.db.schema import attempt, delivery, event
+from counterfoil.db.schema import idempotency as idempotency_table
 from counterfoil.services import outbox, upkeep
 from counterfoil.services.outbox import Made
 from tests.house import ROOT
@@ -21,7 +22,7 @@ def counts(connection: Connection) -> list[int]:
     """Return how many events, deliveries, attempts and idempotency keys there are."""
     return [
         connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-        for table in (event, delivery, attempt, idempotency)
+        for table in (event, delivery, attempt, idempotency_table)
     ]
 
 
@@ -67,8 +68,8 @@ async def test_idempotency_keys_go_after_a_day(shop: Shop, monkeypatch: pytest.M
     who = shop.principal
 
     def claim(connection: Connection, key: str) -> None:
-        scope = invoices.Scope(who.merchant_id, who.mode, "POST /api/invoice", key)
-        assert invoices.claim_idempotency(connection, scope, "", shop.clock.now()) is None
+        scope = idempotency.Scope(who.merchant_id, who.mode, "POST /api/invoice", key)
+        assert idempotency.claim(connection, scope, "", shop.clock.now()) is None
 
     for number in range(3):
         await shop.store.write(lambda c, n=number: claim(c, f"old-{n}"))  # type: ignore[misc]  # mypy cannot infer such a lambda

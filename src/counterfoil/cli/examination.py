@@ -185,7 +185,8 @@ class _Examination:
         if faults:
             text = f"{' '.join(faults)} This must never be: make a backup, and report it."
             return Finding(PROBLEM, "books", text)
-        text = f"Each transfer ({found.transfers} in all) is counted once, each log of events is whole."
+        count = f"{found.transfers} in all"
+        text = f"Each transfer ({count}) is counted once, each log of events is whole."
         return Finding(OK, "books", text)
 
     async def look_at_secret_key(self) -> Finding:

@@ -246,10 +246,7 @@ class Chain(Protocol):
         """
 
     async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:
-        """Return when the node took unconfirmed transactions in; those that it can tell.
-
-        Asked about what came while nobody looked.
-        """
+        """Return when the node took in those unconfirmed transactions of which it can tell."""
 
     async def transaction(self, txid: str) -> Sighting:
         """Return what the node knows of a transaction that a person names.

@@ -14,8 +14,8 @@ from msgspec import Struct
 from counterfoil.core.invoice import Condition, Notice, Standing, Status
 from counterfoil.core.money import ceil_to_minor
 from counterfoil.core.ports import Mode
-from counterfoil.db.schema import chain, due_reassess, idempotency, invoice, quote
-from counterfoil.db.sql import insert_new, upsert
+from counterfoil.db.schema import chain, due_reassess, invoice, quote
+from counterfoil.db.sql import insert_new
 
 # The columns that creation fills, with their PostgreSQL types, in the order of the row.
 _CREATED = {
@@ -377,80 +377,3 @@ def clear_due_reassess(connection: sa.Connection, invoice_ids: Sequence[int], ch
             due_reassess.c.chain == chain, due_reassess.c.invoice_id.in_(invoice_ids)
         )
     )
-
-
-# --- idempotency keys --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Where an idempotency key is unique."""
-
-    merchant_id: int
-    mode: Mode
-    endpoint: str
-    key: str
-
-    def columns(self) -> dict[str, Any]:
-        """Return the key's columns."""
-        return {
-            "merchant_id": self.merchant_id,
-            "mode": self.mode.value,
-            "endpoint": self.endpoint,
-            "key": self.key,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class KeptAnswer:
-    """What an idempotency key was answered, and to which body."""
-
-    body_digest: str
-    answer: str
-
-
-def kept_answer(connection: sa.Connection, scope: Scope) -> KeptAnswer | None:
-    """Return what a key was answered, None where nobody has used it."""
-    table = idempotency
-    matches = [table.c[name] == value for name, value in scope.columns().items()]
-    statement = sa.select(table.c.body_digest, table.c.answer).where(*matches)
-    row = connection.execute(statement).first()
-    return KeptAnswer(row.body_digest, row.answer) if row else None
-
-
-def claim_idempotency(
-    connection: sa.Connection, scope: Scope, body_digest: str, now: int
-) -> KeptAnswer | None:
-    """Take a key for this request and return None, or return the answer to who took it before.
-
-    A twin that is still running holds the row: on PostgreSQL the insert waits for its end, on
-    SQLite there is one writer anyway.
-    """
-    table = idempotency
-    statement = (
-        upsert(connection, table)
-        .values(**scope.columns(), body_digest=body_digest, answer="", created_at=now)
-        .on_conflict_do_nothing()
-        .returning(table.c.key)
-    )
-    if connection.execute(statement).first() is not None:
-        return None
-    return kept_answer(connection, scope)
-
-
-def keep_answer(connection: sa.Connection, scope: Scope, answer: str) -> None:
-    """Keep what the key was answered."""
-    matches = [idempotency.c[name] == value for name, value in scope.columns().items()]
-    connection.execute(sa.update(idempotency).where(*matches).values(answer=answer))
-
-
-def forget_idempotency(connection: sa.Connection, before: int, limit: int) -> int:
-    """Drop keys from before a time; return how many."""
-    key = tuple(idempotency.primary_key.columns)
-    oldest = (
-        sa.select(*key)
-        .where(idempotency.c.created_at < before)
-        .order_by(idempotency.c.created_at)
-        .limit(limit)
-    )
-    return connection.execute(sa.delete(idempotency).where(sa.tuple_(*key).in_(oldest))).rowcount

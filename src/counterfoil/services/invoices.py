@@ -14,7 +14,7 @@ from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, 
 from counterfoil.core.invoice import NEW, Status
 from counterfoil.core.payment import credit, progress
 from counterfoil.core.ports import Destination, Method, Mode
-from counterfoil.db import invoices, merchants, payments, quotes
+from counterfoil.db import idempotency, invoices, merchants, payments, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.payments import Credited
 from counterfoil.services.context import Context
@@ -122,7 +122,7 @@ async def create(
         created = Created(invoices.insert(connection, row), token, now)
         if scope is not None:
             answer = [created.id, created.share_token, created.created_at]
-            invoices.keep_answer(connection, scope, json.dumps(answer))
+            idempotency.keep(connection, scope, json.dumps(answer))
         return created
 
     return await context.store.write(write)
@@ -175,14 +175,14 @@ def _row(
 
 
 def _earlier_answer(
-    connection: Connection, scope: invoices.Scope, digest: str, now: int
+    connection: Connection, scope: idempotency.Scope, digest: str, now: int
 ) -> Created | None:
     """Return what an idempotency key was answered before; None if it is new, and now taken."""
-    kept = invoices.claim_idempotency(connection, scope, digest, now)
+    kept = idempotency.claim(connection, scope, digest, now)
     return None if kept is None else _repeated(kept, digest)
 
 
-def _repeated(kept: invoices.KeptAnswer, digest: str) -> Created:
+def _repeated(kept: idempotency.KeptAnswer, digest: str) -> Created:
     """Return a kept answer to the same request; raises ConflictError for another one."""
     if kept.body_digest != digest:
         message = (
@@ -202,12 +202,12 @@ async def earlier(
     passed or a coin was switched off meanwhile. Raises ConflictError (`idempotency_mismatch`).
     """
     scope = _scope(principal, idempotency_key)
-    kept = await context.store.read(lambda connection: invoices.kept_answer(connection, scope))
+    kept = await context.store.read(lambda connection: idempotency.get(connection, scope))
     return None if kept is None else _repeated(kept, hashlib.sha256(body).hexdigest())
 
 
-def _scope(principal: access.Principal, idempotency_key: str) -> invoices.Scope:
-    return invoices.Scope(
+def _scope(principal: access.Principal, idempotency_key: str) -> idempotency.Scope:
+    return idempotency.Scope(
         principal.merchant_id, principal.mode, "POST /api/invoice", idempotency_key
     )
 

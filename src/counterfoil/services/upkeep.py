@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from counterfoil.core import matching
-from counterfoil.db import amounts, invoices, outbox
+from counterfoil.db import amounts, idempotency, invoices, outbox
 from counterfoil.db.engine import Connection
 from counterfoil.db.sql import CHUNK
 from counterfoil.services.context import Context
@@ -29,7 +29,7 @@ class Kept:
 
 # All that grows old. Invoices, quotes, addresses and payments never do: money may always come late.
 RETENTION = (
-    Kept("answers to an `Idempotency-Key`", 24 * _HOUR_MS, invoices.forget_idempotency),
+    Kept("answers to an `Idempotency-Key`", 24 * _HOUR_MS, idempotency.forget),
     Kept("events, their deliveries and attempts", 90 * 24 * _HOUR_MS, outbox.forget_events),
 )
 # So few at a time that whoever writes beside it hardly waits.
