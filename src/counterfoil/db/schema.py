@@ -369,7 +369,8 @@ delivery = sa.Table(
     # Grows with every claim: a courier that slept through its lease may not record over the next.
     _number("claim"),
     sa.Index("uq_delivery_event", "event_id", "channel_id", unique=True),
-    sa.Index("ix_delivery_due", "next_at", **_where("state = 'due'")),
+    # By channel: nobody who looks for what is due reads what waits at one that is paused.
+    sa.Index("ix_delivery_channel_due", "channel_id", "next_at", "id", **_where("state = 'due'")),
     sa.Index("ix_delivery_order", "channel_id", "invoice_id", "id", **_where("state = 'due'")),
 )
 

@@ -1,0 +1,150 @@
+"""What is done each second, or for each block or page, costs no more for what lies elsewhere.
+
+The cost is counted, not timed: steps of SQLite's machine, or rows that PostgreSQL looks at.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from counterfoil.core.ports import Store
+from counterfoil.db import deliveries
+from counterfoil.db.schema import channel, delivery, event
+from counterfoil.services import outbox
+from tests.services.shop import MINUTE, Shop
+
+# So many rows lie elsewhere, and so much may one look cost that reads none of them.
+MANY = 3_000
+FEW_STEPS = 2_000
+FEW_ROWS = 100
+
+
+async def cost(store: Store, read: Callable[[sa.Connection], Any]) -> tuple[int, int]:
+    """Return how much a database does for `read`, and how much is little."""
+    is_sqlite = store.__class__.__name__ == "Sqlite"
+    count = _steps if is_sqlite else _rows
+    counted = await store.write(lambda c: count(c, read))
+    return counted, FEW_STEPS if is_sqlite else FEW_ROWS
+
+
+def _steps(connection: sa.Connection, read: Callable[[sa.Connection], Any]) -> int:
+    driver: Any = connection.connection.driver_connection
+    steps = 0
+
+    def note() -> None:
+        nonlocal steps
+        steps += 100
+
+    driver.set_progress_handler(note, 100)
+    try:
+        read(connection)
+    finally:
+        driver.set_progress_handler(None, 0)
+    return steps
+
+
+def _rows(connection: sa.Connection, read: Callable[[sa.Connection], Any]) -> int:
+    asked: list[tuple[str, Any]] = []
+
+    def note(*arguments: Any) -> None:
+        asked.append((arguments[2], arguments[3]))
+
+    sa.event.listen(connection, "before_cursor_execute", note)
+    read(connection)
+    sa.event.remove(connection, "before_cursor_execute", note)
+    rows = 0
+    for statement, values in asked:
+        explained = connection.exec_driver_sql(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values
+        ).scalar_one()
+        found = json.loads(explained) if isinstance(explained, str) else explained
+        rows += sum(_looked_at(node) for node in _nodes(found[0]["Plan"]))
+    return rows
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for each in plan.get("Plans", ()):
+        yield from _nodes(each)
+
+
+def _looked_at(node: dict[str, Any]) -> int:
+    removed = sum(count for name, count in node.items() if name.startswith("Rows Removed"))
+    looked_at: float = (node["Actual Rows"] + removed) * node["Actual Loops"]
+    return round(looked_at)
+
+
+# --- what is due at a channel -------------------------------------------------------------------
+
+
+async def wait_at(shop: Shop, channel_id: int, next_at: int) -> None:
+    """Let many deliveries wait at a channel, each of another invoice."""
+    ours = {"merchant_id": shop.principal.merchant_id, "mode": "live", "type": "payment_detected"}
+    told = [ours | {"seq": 10 + n, "at": n, "number": 0, "body": b"{}"} for n in range(MANY)]
+
+    def write(connection: sa.Connection) -> None:
+        new = sa.insert(event).returning(event.c.id)
+        ids = connection.execute(new, told).scalars().all()
+        common = {"channel_id": channel_id, "state": deliveries.DUE, "attempts": 0, "claim": 0}
+        waiting = [
+            common | {"event_id": i, "invoice_id": 1_000 + i, "next_at": next_at} for i in ids
+        ]
+        connection.execute(sa.insert(delivery), waiting)
+
+    await shop.store.write(write)
+
+
+@pytest.mark.parametrize("why", ["paused", "next try"])
+async def test_what_waits_at_one_channel_costs_the_others_nothing(shop: Shop, why: str) -> None:
+    waiting, well = await shop.listen(), await shop.listen()
+    now = shop.clock.now()
+    await wait_at(shop, waiting, now - 1 if why == "paused" else now + MINUTE)
+    await shop.tell(await shop.order())
+    if why == "paused":
+        await outbox.pause(shop.store, waiting, now)
+    else:
+        mine = delivery.c.channel_id == waiting
+        later = sa.update(delivery).where(mine).values(next_at=now + MINUTE)
+        await shop.store.write(lambda c: c.execute(later))
+
+    def claim(connection: sa.Connection) -> None:
+        assert deliveries.list_waiting_channels(connection, now, now, [], 64) == [well]
+        assert len(deliveries.claim_due(connection, well, now, now, 4)) == 1
+
+    done, little = await cost(shop.store, claim)
+    assert done < little
+
+
+async def test_a_claim_reads_no_more_of_a_backlog_than_it_takes(shop: Shop) -> None:
+    behind = await shop.listen()
+    now = shop.clock.now()
+    await wait_at(shop, behind, now - 1)
+
+    def claim(connection: sa.Connection) -> None:
+        assert deliveries.list_waiting_channels(connection, now, now, [], 64) == [behind]
+        assert len(deliveries.claim_due(connection, behind, now, now, 4)) == 4
+
+    done, little = await cost(shop.store, claim)
+    assert done < little
+
+
+async def test_idle_channels_cost_a_claim_nothing(shop: Shop) -> None:
+    well = await shop.listen()
+    await shop.tell(await shop.order())
+    copied = [each.name for each in channel.c if each.name != "id"]
+    now = shop.clock.now()
+
+    def idle(connection: sa.Connection) -> None:
+        row = connection.execute(sa.select(*(channel.c[name] for name in copied))).mappings().one()
+        connection.execute(sa.insert(channel), [dict(row)] * MANY)
+
+    await shop.store.write(idle)
+
+    def look(connection: sa.Connection) -> None:
+        assert deliveries.list_waiting_channels(connection, now, now, [], 64) == [well]
+
+    done, little = await cost(shop.store, look)
+    assert done < little
