@@ -11,8 +11,15 @@ import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.ports import Store
-from counterfoil.db import deliveries
-from counterfoil.db.schema import channel, delivery, event
+from counterfoil.db import deliveries, payments
+from counterfoil.db.schema import (
+    chain_transaction,
+    channel,
+    delivery,
+    event,
+    payment,
+    transfer,
+)
 from counterfoil.services import outbox
 from tests.services.shop import MINUTE, Shop
 
@@ -147,4 +154,58 @@ async def test_idle_channels_cost_a_claim_nothing(shop: Shop) -> None:
         assert deliveries.list_waiting_channels(connection, now, now, [], 64) == [well]
 
     done, little = await cost(shop.store, look)
+    assert done < little
+
+
+# --- what becomes final in a block --------------------------------------------------------------
+
+
+def copy(connection: sa.Connection, table: sa.Table, change: Callable[[int], Any]) -> list[int]:
+    """Add many copies of a table's last row, each with a change, and return their ids."""
+    last = connection.execute(sa.select(table).order_by(table.c.id.desc())).mappings().first()
+    assert last is not None
+    old = {name: value for name, value in last.items() if name != "id"}
+    new = [old | change(number) for number in range(MANY)]
+    ids = connection.execute(sa.insert(table).returning(table.c.id), new).scalars()
+    return sorted(ids)
+
+
+async def test_payments_of_old_cost_a_block_nothing(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.mine()
+    await shop.look()
+    ripe_at = chain_transaction.c.block_height + payment.c.depth_needed - 1
+    joined = transfer.join(chain_transaction).join(payment, payment.c.transfer_id == transfer.c.id)
+    one = sa.select(ripe_at).select_from(joined)
+    height = await shop.store.read(lambda c: c.execute(one).scalar_one())
+
+    def grow_old(connection: sa.Connection) -> None:
+        txs = copy(
+            connection, chain_transaction, lambda n: {"txid": f"{n}", "block_height": -10_000 - n}
+        )
+        transfers = copy(connection, transfer, lambda n: {"transaction_id": txs[n]})
+        copy(connection, payment, lambda n: {"transfer_id": transfers[n], "final_at": 1})
+        if connection.dialect.name == "postgresql":
+            # Which without statistics reads all transfers once, as soon as a handful is in a block.
+            connection.exec_driver_sql("ANALYZE")
+
+    await shop.store.write(grow_old)
+
+    def ripe(connection: sa.Connection) -> list[set[int]]:
+        heights = (height - 1, height, height + 1)
+        return [payments.list_ripe(connection, shop.chain.name, each) for each in heights]
+
+    def mine(connection: sa.Connection) -> None:
+        assert ripe(connection) == [set(), {invoice.id}, {invoice.id}]
+
+    def mine_again(connection: sa.Connection) -> None:
+        assert ripe(connection) == [set(), {invoice.id}, set()], "after a reorg too, but once"
+
+    done, little = await cost(shop.store, mine)
+    assert done < little
+    final = sa.update(payment).where(payment.c.final_at.is_(None)).values(final_at=1)
+    await shop.store.write(lambda c: c.execute(final))
+    done, little = await cost(shop.store, mine_again)
     assert done < little
