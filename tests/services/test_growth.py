@@ -10,18 +10,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from counterfoil.core import matching
 from counterfoil.core.ports import Store
 from counterfoil.db import deliveries, payments
+from counterfoil.db.quotes import Quote
 from counterfoil.db.schema import (
     chain_transaction,
     channel,
     delivery,
     event,
+    inbox,
     payment,
     transfer,
 )
-from counterfoil.services import outbox
-from tests.services.shop import MINUTE, Shop
+from counterfoil.services import outbox, strays
+from tests.services.shop import MINUTE, Shop, open_shop
 
 # So many rows lie elsewhere, and so much may one look cost that reads none of them.
 MANY = 3_000
@@ -209,3 +212,81 @@ async def test_payments_of_old_cost_a_block_nothing(shop: Shop) -> None:
     await shop.store.write(lambda c: c.execute(final))
     done, little = await cost(shop.store, mine_again)
     assert done < little
+
+
+# --- strays -------------------------------------------------------------------------------------
+
+
+async def send_dust(stall: Shop, sent_atomic: Callable[[int], int], age_ms: int = 0) -> Quote:
+    """Let many wrong amounts come to a shared address; return a quote of there, one step above."""
+    quote = await stall.quote(await stall.invoice(due_at=stall.clock.now() + 10 * MINUTE))
+    await stall.look()
+    stall.chain.pay(quote.address, quote.amount_atomic - 1)
+    await stall.look()
+    assert await stall.inbox() == ["no_exact_amount"]
+
+    def write(connection: sa.Connection) -> None:
+        def sent(number: int) -> dict[str, Any]:
+            amount_atomic = sent_atomic(quote.amount_atomic - 1 - number)
+            return {"place": 10 + number, "amount_atomic": str(amount_atomic)}
+
+        ids = copy(connection, transfer, sent)
+        created_at = stall.clock.now() - age_ms
+        copy(connection, inbox, lambda n: {"transfer_id": ids[n], "created_at": created_at})
+
+    await stall.store.write(write)
+    return quote
+
+
+async def test_dust_at_a_shared_address_costs_no_other_merchant(stall: Shop) -> None:
+    other = await open_shop(stall.store, stall.clock, wallet="w1other", name="Other")
+    other.context = stall.context
+    theirs = await other.invoice()
+    quote = await send_dust(stall, lambda near: near)
+    now = stall.clock.now()
+
+    def look(connection: sa.Connection, invoice_id: int) -> bool:
+        return strays.may_have_paid_until(connection, invoice_id, now) is not None
+
+    async def cost_of(invoice_id: int, *, is_meant: bool) -> int:
+        assert await stall.store.read(lambda c: look(c, invoice_id)) is is_meant
+        return (await cost(stall.store, lambda c: look(c, invoice_id)))[0]
+
+    # What came to whomever within a day is passed over, but looked up no further.
+    own = await cost_of(quote.invoice_id, is_meant=True)
+    assert await cost_of(theirs.id, is_meant=False) < own / 2
+
+
+async def test_a_page_does_not_read_all_that_ever_came_to_its_address(stall: Shop) -> None:
+    quote = await send_dust(stall, lambda near: near, age_ms=25 * 60 * MINUTE)
+    now = stall.clock.now()
+
+    def look(connection: sa.Connection) -> None:
+        assert strays.may_have_paid_until(connection, quote.invoice_id, now) is not None
+
+    done, little = await cost(stall.store, look)
+    assert done < little
+
+
+async def test_thousands_of_strays_are_not_compared_with_each_invoice(
+    stall: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quote = await send_dust(stall, lambda near: near)
+    came_at, now = stall.clock.now(), stall.clock.advance(11 * MINUTE)
+    compared: list[tuple[Any, Any]] = []
+
+    def count(*amounts: Any) -> bool:
+        compared.append(amounts)
+        return matching.is_likely(*amounts)
+
+    monkeypatch.setattr(strays, "is_likely", count)
+    until = await stall.store.read(lambda c: strays.waits(c, [quote.invoice_id], now))
+    assert until == {quote.invoice_id: came_at + matching.LIKELY_WAIT_MS}
+    assert len(compared) == 1
+
+
+async def test_thousands_that_nobody_meant_hide_none_that_somebody_did(stall: Shop) -> None:
+    quote = await send_dust(stall, lambda _: 1)
+    came_at, now = stall.clock.now(), stall.clock.advance(11 * MINUTE)
+    until = await stall.store.read(lambda c: strays.waits(c, [quote.invoice_id], now))
+    assert until == {quote.invoice_id: came_at + matching.LIKELY_WAIT_MS}
