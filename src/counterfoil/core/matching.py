@@ -196,5 +196,8 @@ def pick_amount(
 
 
 def is_likely(asked: int | Fraction, received: int | Fraction) -> bool:
-    """Tell whether a transfer of the wrong amount was probably meant for a quote."""
-    return abs(Fraction(asked) - Fraction(received)) * _LIKELY_PER_AMOUNT <= asked
+    """Tell whether a transfer of the wrong amount was probably meant for a quote.
+
+    Thousands are compared at once: integers stay integers.
+    """
+    return -asked <= (asked - received) * _LIKELY_PER_AMOUNT <= asked

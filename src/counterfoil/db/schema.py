@@ -280,8 +280,13 @@ payment = sa.Table(
     sa.Index(None, "invoice_id"),
     # A transfer is credited once at most.
     sa.Index("uq_payment_transfer", "transfer_id", unique=True, **_where("detached_at IS NULL")),
+    # `final_at` leads though it is always null: SQLite, which counts no rows, would as soon read
+    # the index above, which has all payments there ever were.
     sa.Index(
-        "ix_payment_unsettled", "transfer_id", **_where("final_at IS NULL AND detached_at IS NULL")
+        "ix_payment_unsettled",
+        "final_at",
+        "transfer_id",
+        **_where("final_at IS NULL AND detached_at IS NULL"),
     ),
 )
 
@@ -369,7 +374,8 @@ delivery = sa.Table(
     # Grows with every claim: a courier that slept through its lease may not record over the next.
     _number("claim"),
     sa.Index("uq_delivery_event", "event_id", "channel_id", unique=True),
-    sa.Index("ix_delivery_due", "next_at", **_where("state = 'due'")),
+    # By channel: nobody who looks for what is due reads what waits at one that is paused.
+    sa.Index("ix_delivery_channel_due", "channel_id", "next_at", "id", **_where("state = 'due'")),
     sa.Index("ix_delivery_order", "channel_id", "invoice_id", "id", **_where("state = 'due'")),
 )
 

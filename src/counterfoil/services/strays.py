@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from counterfoil.core.matching import LIKELY_WAIT_MS, is_likely
 from counterfoil.db import invoices, strays
@@ -10,7 +11,7 @@ from counterfoil.db.strays import Asked, Stray
 
 _TOUCHED_MAX = 500
 
-# Strays by where and what they were sent.
+# Strays by where and what they were sent, of each place the latest first.
 _Strays = Mapping[tuple[int, str], Sequence[Stray]]
 
 
@@ -19,12 +20,14 @@ def waits(connection: Connection, invoice_ids: Sequence[int], now: int) -> dict[
 
     Those wait that may be meant by a stray. The merchant has been told and may credit it.
     """
-    known = _strays(connection, now)
-    if not known:
+    found = strays.list_strays(connection, invoice_ids, now - LIKELY_WAIT_MS)
+    if not found:
         return {}
+    known = _by_place(found)
     until: dict[int, int] = {}
     for asked in strays.list_asked(connection, invoice_ids):
-        for stray in _meant(asked, known):
+        stray = _latest_meant(asked, known)
+        if stray is not None:
             wait_until = stray.arrived_at + LIKELY_WAIT_MS
             until[asked.invoice_id] = max(until.get(asked.invoice_id, 0), wait_until)
     return until
@@ -53,29 +56,27 @@ def list_meant(connection: Connection, some: Sequence[Stray]) -> list[int]:
     known = _by_place(some)
     last_at = max(stray.arrived_at for stray in some)
     asked = strays.list_asked_before(connection, places, last_at, _TOUCHED_MAX)
-    return sorted({each.invoice_id for each in asked if _meant(each, known)})
-
-
-def _strays(connection: Connection, now: int) -> _Strays:
-    return _by_place(strays.list_strays(connection, now - LIKELY_WAIT_MS))
+    return sorted({each.invoice_id for each in asked if _latest_meant(each, known)})
 
 
 def _by_place(some: Iterable[Stray]) -> _Strays:
     by_place: defaultdict[tuple[int, str], list[Stray]] = defaultdict(list)
-    for stray in some:
+    for stray in sorted(some, key=attrgetter("arrived_at"), reverse=True):
         by_place[stray.destination_id, stray.method].append(stray)
     return by_place
 
 
-def _meant(asked: Asked, known: _Strays) -> list[Stray]:
-    """Return the strays that may be meant for what was asked.
+def _latest_meant(asked: Asked, known: _Strays) -> Stray | None:
+    """Return the latest stray that may be meant for what was asked.
 
-    They came after the amount was shown and before the invoice was due, within 5 % of it.
+    It came after the amount was shown and before the invoice was due, within 5 % of it. Others need
+    not be looked at: anybody can send thousands to an address.
     """
-    return [
-        stray
-        for stray in known.get((asked.destination_id, asked.method), ())
-        if asked.created_at < stray.arrived_at
-        and (asked.due_at is None or stray.arrived_at <= asked.due_at)
-        and is_likely(asked.amount_atomic, stray.amount_atomic)
-    ]
+    for stray in known.get((asked.destination_id, asked.method), ()):
+        if stray.arrived_at <= asked.created_at:
+            break
+        if (asked.due_at is None or stray.arrived_at <= asked.due_at) and is_likely(
+            asked.amount_atomic, stray.amount_atomic
+        ):
+            return stray
+    return None
