@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from counterfoil.core import matching
 from counterfoil.core.ports import Store
-from counterfoil.db import deliveries, payments
+from counterfoil.db import deliveries, payments, transactions
 from counterfoil.db.quotes import Quote
 from counterfoil.db.schema import (
     chain_transaction,
@@ -171,6 +171,22 @@ def copy(connection: sa.Connection, table: sa.Table, change: Callable[[int], Any
     new = [old | change(number) for number in range(MANY)]
     ids = connection.execute(sa.insert(table).returning(table.c.id), new).scalars()
     return sorted(ids)
+
+
+async def test_what_is_gone_costs_a_look_nothing(shop: Shop) -> None:
+    """Whoever raises a fee again and again leaves thousands."""
+    quote = await shop.quote(await shop.invoice())
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    await shop.store.write(
+        lambda c: copy(c, chain_transaction, lambda n: {"txid": f"{n:064x}", "gone_at": 1})
+    )
+
+    def look(connection: sa.Connection) -> None:
+        assert len(transactions.list_pending(connection, shop.chain.name)) == 1
+
+    done, little = await cost(shop.store, look)
+    assert done < little
 
 
 async def test_payments_of_old_cost_a_block_nothing(shop: Shop) -> None:

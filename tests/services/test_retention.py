@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from counterfoil.core import quote
 from counterfoil.core.ports import Answer, Attempt
-from counterfoil.db import loops
+from counterfoil.db import idempotency, loops
 from counterfoil.db.engine import Connection
 from counterfoil.db.schema import attempt, delivery, event
 from counterfoil.db.schema import idempotency as idempotency_table

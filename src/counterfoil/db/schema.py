@@ -229,7 +229,14 @@ chain_transaction = sa.Table(
     _at("unknown_since", null=True),
     _at("gone_at", null=True),
     sa.Index("uq_chain_transaction_txid", "chain", "txid", unique=True),
-    sa.Index("ix_chain_transaction_pending", "chain", **_where("block_height IS NULL")),
+    # Two columns that are always null, or SQLite, which counts no rows, would take the index below.
+    sa.Index(
+        "ix_chain_transaction_pending",
+        "chain",
+        "block_height",
+        "gone_at",
+        **_where("block_height IS NULL AND gone_at IS NULL"),
+    ),
     sa.Index(None, "chain", "block_height"),
 )
 
