@@ -247,6 +247,18 @@ def walk_back_told_first() -> Iterator[None]:
 
 
 @contextmanager
+def price_ends_before_its_payment() -> Iterator[None]:
+    """A price ends by a clock that was set back, before the time at which it was paid."""
+
+    def shorten(connection: sa.Connection, quote_ids: Collection[int], until: int) -> None:
+        longer = sa.and_(quote.c.id.in_(quote_ids), quote.c.lock_until > until)
+        connection.execute(sa.update(quote).where(longer).values(lock_until=until))
+
+    with _replaced(quotes, "shorten_locks", shorten):
+        yield
+
+
+@contextmanager
 def reassess_without_row_lock(*engines: sa.Engine) -> Iterator[None]:
     """An invoice is read, reckoned and written, and nobody else is kept from doing the same."""
 

@@ -88,6 +88,7 @@ class Server:
         self.clock = FakeClock()
         # How far the miners' clocks are from ours.
         self.skew = 0
+        self.is_shared = False
         self.shape = self.chance.choice([Shape.OUTPUTS, Shape.OUTPUTS, Shape.LOGS, Shape.TAGS])
         is_logs = self.shape is Shape.LOGS
         self.chain = WorldChain(
@@ -128,7 +129,7 @@ class Server:
         await watching.ensure_chains(self.context)
         await self._set_price(Decimal(100))
         # Where a tag tells who paid, all pay to one account.
-        is_shared = self.shape is Shape.TAGS or self.chance.randrange(3) == 0
+        self.is_shared = is_shared = self.shape is Shape.TAGS or self.chance.randrange(3) == 0
         await wallets.add(
             self.context,
             merchant_id,

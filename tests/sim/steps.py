@@ -47,6 +47,7 @@ class Steps:
     _transfer_id: int = 0
     _destination_id: int = 0
     _audit_id: int = 0
+    _in_time: set[int] = field(default_factory=set)
     _last: tuple[int, int] = (0, 0)
     _last_seq: int = 0
     # Whether the step began with a node that told the truth, and with nothing left to assess.
@@ -85,6 +86,7 @@ class Steps:
         """Look at everything that is new, and at the little that may change at any time."""
         self._check_transfers()
         self._check_raised_fees()
+        self._check_in_time()
         self._check_destinations()
         self._check_acts_by_hand()
         changed = self._check_changes()
@@ -126,6 +128,13 @@ class Steps:
             for came_at, first_came_at in self.rows(_RAISED, first, txid):
                 fault = f"{txid} came at {came_at}, and {first} before it at {first_came_at}"
                 self._note("lost", fault)
+
+    def _check_in_time(self) -> None:
+        """What came while its price held is never late for that price afterwards."""
+        in_time = {payment_id for (payment_id,) in self.rows(_IN_TIME)}
+        for payment_id in self._in_time - in_time:
+            self._note("lost", f"payment {payment_id} came in time for its price, and is late now")
+        self._in_time |= in_time
 
     def _check_destinations(self) -> None:
         """A shown address is that of its wallet, told by other code than that which showed it."""
@@ -268,6 +277,10 @@ _TRANSFERS = """
     JOIN destination d ON d.id = t.destination_id
     LEFT JOIN payment p ON p.transfer_id = t.id AND p.detached_at IS NULL
     WHERE t.id > ? ORDER BY t.id
+"""
+_IN_TIME = """
+    SELECT p.id FROM payment p JOIN quote q ON q.id = p.quote_id
+    WHERE p.arrived_at <= q.lock_until + 120000
 """
 # A transaction is matched in the look in which it is recorded, and in which its rival is gone.
 _RAISED = """

@@ -15,11 +15,11 @@ pytestmark = [pytest.mark.sim, pytest.mark.timeout(300)]
 
 # A world with addresses for each invoice, in which some are paid, in time
 # and late, some expire, and one is reversed.
-SEED = 53
+SEED = 66
 # Two in which the merchant has done by hand, in the one or the other, all that can be done, and in
 # the second of which a fee was raised.
-SEED_BY_HAND = 61
-SEED_UNMARKED = 204
+SEED_BY_HAND = 142
+SEED_UNMARKED = 156
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,7 @@ AT_ANY_TIME = [
     ("UPDATE payment SET depth_needed = 10000", "is Paid with 0.00"),
     ("UPDATE invoice SET final = '0' WHERE status = 'Paid'", "has saved 0 as final"),
     ("UPDATE payment SET is_held = TRUE", "is Paid with"),
+    ("UPDATE quote SET lock_until = 0", "came in time for its price, and is late now"),
     ("UPDATE payment SET arrival_value = '0/1'", "is Paid with"),
 ]
 
@@ -142,7 +143,7 @@ def check_noticed(world: World, violation: str, told: str) -> None:
     steps.open(world.disk.path)
     steps.check()
     assert steps.faults == []
-    again = Steps(world, _is_settled=True, _tip=steps._tip)
+    again = Steps(world, _is_settled=True, _tip=steps._tip, _in_time=steps._in_time)
     again.open(world.disk.path)
     connection = again._connection
     assert connection is not None

@@ -22,7 +22,7 @@ PLANTED: list[tuple[Plant, int, str]] = [
     (faults.cursor_moved_before_commit, 88, "is Confirming with"),
     (faults.matched_by_txid, 0, "is nowhere"),
     (faults.lowest_tag_reused_at_expiry, 0, "is not credited"),
-    (faults.event_written_after_commit, 2, "and told ["),
+    (faults.event_written_after_commit, 0, "and told ["),
     (faults.height_only_cursor, 0, "does not follow header"),
     (faults.expiry_without_looking, 5, "expired while nobody could see the chain"),
     (faults.float_in_an_amount, 0, "as final, not"),
@@ -32,6 +32,7 @@ PLANTED: list[tuple[Plant, int, str]] = [
     (faults.raised_fee_is_late, 0, "before it at"),
     (faults.walk_back_told_first, 18, "was reversed and holds its money"),
     (faults.final_for_ever, 24, "is Confirming with"),
+    (faults.price_ends_before_its_payment, 58, "is late now"),
 ]
 
 

@@ -67,6 +67,8 @@ class World(Server):
         for _ in range(STEPS):
             count = self.chance.randint(1, 3)
             for _, act in self.chance.choices(acts, weights, k=count):
+                # The node notes by a clock that is right when it takes a transaction in.
+                self.chain.now = self.clock.now()
                 await act()
             await self._work()
             self.steps.check()
@@ -264,13 +266,15 @@ class World(Server):
                     await watch.look(self.clock.now())
 
     async def _move_clock(self) -> None:
-        """Set our clock right by a little, or the miners' wrong by much."""
+        """Set our clock back, or the miners' wrong by much."""
         if self.chance.randrange(2):
-            back_ms = self.chance.choice([1, SECOND, 90 * SECOND])
-            # A payment may seem to be older than its price by two minutes and no more.
-            if self._set_back_ms + back_ms <= 2 * MINUTE:
+            back_ms = self.chance.choice([1, SECOND, 90 * SECOND, 9 * MINUTE, 9 * MINUTE])
+            # At a shared address what is older than its price by two minutes does not pay it.
+            most_ms = 2 * MINUTE if self.is_shared else 30 * MINUTE
+            if self._set_back_ms + back_ms <= most_ms:
                 self._set_back_ms += back_ms
                 self.clock.advance(-back_ms)
+                await self._show()
         else:
             self.skew = self.chance.choice([0, -60 * MINUTE, 90 * MINUTE])
 
