@@ -1,11 +1,21 @@
 """When an unconfirmed payment came: nobody is late because we did not look."""
 
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+
 import sqlalchemy as sa
 
+from counterfoil.core.errors import NodeError
 from counterfoil.core.invoice import Status
+from counterfoil.core.ports import Tick
+from counterfoil.db.engine import Database
+from counterfoil.db.rates import save_ticks
 from counterfoil.db.schema import payment
+from counterfoil.db.schema_world import rate
 from counterfoil.services.watching import Watch
-from tests.services.shop import MINUTE, Shop
+from tests.conftest import FakeClock
+from tests.services.shop import MINUTE, Shop, open_shop
+from tests.sim.chain import WorldChain
 
 HOUR_S = 3_600
 
@@ -48,7 +58,7 @@ async def test_nor_for_that_of_the_node(shop: Shop) -> None:
 
 
 async def test_what_was_not_there_at_the_last_look_came_after_it(shop: Shop) -> None:
-    """A node whose clock is slow makes nobody early."""
+    """However slow the clock of its node is."""
     quote = await shop.quote(await shop.invoice())
     await shop.look(10)
     looked_at = shop.clock.now()
@@ -73,4 +83,56 @@ async def test_while_all_is_in_sight_the_node_is_not_asked(shop: Shop) -> None:
     payment = shop.chain.pay(quote.address, quote.amount_atomic)
     shop.chain.taken_in_at[payment.txid] -= 3_000
     await shop.look(10)
+    assert await arrived_at(shop) == [shop.clock.now()]
+
+
+async def tick(shop: Shop, minutes: int = 0) -> None:
+    """Let time pass in which two live sources tell prices, which are kept for a short time."""
+    for _ in range(minutes + 1):
+        now = shop.clock.now()
+        await shop.store.write(lambda c, at=now: save_prices(c, at))  # type: ignore[misc]  # mypy cannot infer such a lambda
+        if minutes:
+            await shop.look(60)
+
+
+def save_prices(connection: sa.Connection, now: int) -> None:
+    for source in ("one", "other"):
+        save_ticks(connection, source, [Tick(source, "COIN", "USD", Decimal(100), now)])
+
+
+async def test_what_is_late_after_an_outage_has_a_price(shop: Shop) -> None:
+    """Paid ten minutes after its price had ended, and found when no price of then is kept."""
+    await shop.store.write(lambda c: c.execute(sa.delete(rate)))
+    await tick(shop)
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    shop.chain.is_away = True
+    await tick(shop, 25)
+    sent_at = shop.clock.now()
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    await tick(shop, 20)
+    shop.chain.is_away = False
+    await shop.look()
+    assert await arrived_at(shop) == [sent_at]
+    shop.chain.mine(2)
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.conditions(invoice) == ["paid_late"]
+
+
+class DumbChain(WorldChain):
+    """A node that is told not to answer when it took a transaction in."""
+
+    async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:
+        raise NodeError("The node refuses our user name and password.")
+
+
+async def test_a_node_that_does_not_tell_is_read_all_the_same(
+    database: Database, clock: FakeClock
+) -> None:
+    shop = await open_shop(database, clock, chain=DumbChain())
+    quote = await shop.quote(await shop.invoice())
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    restart(shop)
+    await shop.look(60)
     assert await arrived_at(shop) == [shop.clock.now()]

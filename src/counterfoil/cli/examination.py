@@ -169,7 +169,7 @@ class _Examination:
         return Finding(OK, "database", f"{place}, durable, with this version's schema")
 
     async def look_at_books(self) -> Finding:
-        """Tell whether each transfer counts once, what is Paid was paid, and the logs are whole."""
+        """Tell whether each transfer counts once, Paid has its payment, and the logs are whole."""
         if not self._is_usable:
             return Finding(OK, "books", "There are none to look at.")
         found = await parts.check_books(self.database)

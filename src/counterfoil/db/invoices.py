@@ -1,4 +1,4 @@
-"""Rows of invoices, and the answers kept for idempotency keys."""
+"""Rows of invoices, and which of them must be assessed."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence

@@ -109,8 +109,8 @@ def list_invoices_of(connection: sa.Connection, transaction_ids: Collection[int]
 _HEIGHT = sa.bindparam("height", type_=sa.BigInteger)
 _RIPE_AT = chain_transaction.c.block_height + payment.c.depth_needed - 1
 # Two statements in one, for one condition on both tables would keep out the index of either. Those
-# that are not final are few: they lead, and `concat` keeps the chain, which has had all payments
-# there ever were, from leading.
+# that are not final are few, but for those that are gone: they lead, and `concat` keeps the chain,
+# which has had all payments there ever were, from leading.
 _NOT_FINAL = (
     sa.select(payment.c.invoice_id)
     .join(transfer, transfer.c.id == payment.c.transfer_id)
@@ -227,14 +227,20 @@ _CREDITED = (
     )
     .order_by(payment.c.id)
 )
-_LAST_GONE_AT = sa.func.max(chain_transaction.c.gone_at).over(partition_by=payment.c.invoice_id)
-_EACH = _CREDITED.add_columns(_LAST_GONE_AT.label("last_gone_at")).order_by(None).subquery()
+# The order of `core.invoice`: of what is gone, the last one is the cause of what is told.
+_PLACE_FROM_LAST = sa.func.row_number().over(
+    partition_by=(payment.c.invoice_id, chain_transaction.c.gone_at.is_(None)),
+    order_by=(
+        chain_transaction.c.gone_at.desc(),
+        payment.c.arrived_at.desc(),
+        payment.c.id.desc(),
+    ),
+)
+_EACH = _CREDITED.add_columns(_PLACE_FROM_LAST.label("place_from_last")).order_by(None).subquery()
 _TELLING = (
     sa.select(_EACH)
     .where(
-        _EACH.c.gone_at.is_(None)
-        | _EACH.c.final_at.is_not(None)
-        | (_EACH.c.gone_at == _EACH.c.last_gone_at)
+        _EACH.c.gone_at.is_(None) | _EACH.c.final_at.is_not(None) | (_EACH.c.place_from_last == 1)
     )
     .order_by(_EACH.c.id)
 )

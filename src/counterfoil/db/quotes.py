@@ -11,12 +11,7 @@ import sqlalchemy as sa
 
 from counterfoil.core.matching import AskedQuote, Kind
 from counterfoil.core.ports import Destination, Transfer
-from counterfoil.db.schema import (
-    destination,
-    invoice,
-    payment,
-    quote,
-)
+from counterfoil.db.schema import destination, invoice, payment, quote
 from counterfoil.db.sql import chunks, insert_new
 
 

@@ -39,7 +39,8 @@ class _Look:
     """One look at a chain: what it is recorded into and what it has touched so far.
 
     `seen_at` says since when unconfirmed transactions have been in sight, `is_again` that the
-    cursor had passed the block. `touched` are transactions, `found` transfers that nobody knew.
+    cursor had passed the block, `is_of_mempool` that nothing of it is in a block. `touched` are
+    transactions, `found` transfers that nobody knew.
     """
 
     connection: Connection
@@ -49,15 +50,23 @@ class _Look:
     watched_at: int | None
     seen_at: dict[str, int]
     is_again: bool = False
+    is_of_mempool: bool = False
     touched: set[int] = field(default_factory=set)
     found: list[int] = field(default_factory=list)
     _rates: dict[tuple[str, str, int], Rate | None] = field(default_factory=dict)
 
     def rate_of(self, method: Method, currency: str, arrived_at: int) -> Rate | None:
-        """Return what a coin cost on arrival, looked up once for all that came together."""
+        """Return what a coin cost on arrival, looked up once for all that came together.
+
+        Of what is unconfirmed and came while nobody looked it may be what it costs now: prices of
+        some minutes ago are not kept.
+        """
         key = (method.id, currency, arrived_at)
         if key not in self._rates:
-            self._rates[key] = rates.rate_of(self.connection, method, currency, arrived_at)
+            found = rates.rate_of(self.connection, method, currency, arrived_at)
+            if found is None and self.is_of_mempool:
+                found = rates.rate_of(self.connection, method, currency, self.now)
+            self._rates[key] = found
         return self._rates[key]
 
     def remember_rates(self, known: Iterable[transactions.StoredTransaction]) -> None:
@@ -207,6 +216,7 @@ def record_mempool(
     `seen_at` as for a block: what was gone and is listed again is new.
     """
     look = _look(connection, context, chain, now, seen_at)
+    look.is_of_mempool = True
     pending = transactions.list_pending(connection, chain.name)
     spenders = _spenders(pending, mempool.fresh)
     # First, since what has been replaced is at stake no more when its rival is credited.

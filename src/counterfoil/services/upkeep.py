@@ -60,14 +60,12 @@ class DueDates:
             return due, [each for each in due if until.get(each, now) <= now]
 
         due, ready = await self.context.store.read(read)
-        changed = False
         for invoice_id in ready:
             self._after = invoice_id
-            changed |= await self.context.store.write(
+            if await self.context.store.write(
                 lambda c, i=invoice_id: reassess(c, self.context, i, now)  # type: ignore[misc]  # mypy cannot infer such a lambda
-            )
-        if changed:
-            self.context.wake_tellers()
+            ):
+                self.context.wake_tellers()
         self._after = due[-1] if len(due) == _BATCH else 0
         return self._after > 0
 

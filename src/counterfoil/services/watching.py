@@ -3,8 +3,8 @@
 The cursor is the last header read. The next block is asked for by hash and must name the cursor as
 its parent; where the node's chain no longer holds the cursor, the way back to the common ancestor
 and the new branch are recorded in one commit. A node that errs, lags or knows nothing new means:
-wait. A crash anywhere is safe: nothing is kept outside of the database but since when transactions
-have been in sight.
+wait. A crash anywhere is safe: nothing is kept outside of the database but what is in sight and
+since when, and which invoices could not be assessed.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,6 +31,7 @@ _HEADERS_AT_START = 10
 _BLOCKS_AGAIN_PER_LOOK = 10
 # So many invoices to a transaction: each costs little beside others, and nobody waits long for it.
 _REASSESS_BATCH = 32
+# What keeps an invoice from being assessed is rarely gone at once, and each try is an error.
 _STUCK_MS = 60_000
 # After so long without a look at the whole mempool, what is new need not have come just now.
 _BLIND_MS = 30_000
@@ -398,7 +399,12 @@ class Watch:
         missed, watched_at = await self.context.store.read(
             lambda connection: observations.list_missed(connection, self.chain, mempool.fresh)
         )
-        since = await self.chain.waiting_since(missed) if missed else {}
+        try:
+            since = await self.chain.waiting_since(missed) if missed else {}
+        except NodeError as error:
+            # A node may be told to answer no such question; all else that it says is worth no less.
+            _log.warning("arrivals_unknown", chain=self.chain.name, error=str(error))
+            return mempool
         came = {txid: min(now, max(at, watched_at)) for txid, at in since.items()}
         dated = (
             replace(each, first_seen_at=came.get(each.txid, each.first_seen_at))
