@@ -126,17 +126,6 @@ def list_pending_txids(connection: Connection, chain: Chain) -> frozenset[str]:
     return frozenset(known.txid for known in transactions.list_pending(connection, chain.name))
 
 
-def list_missed(
-    connection: Connection, chain: Chain, shown: Iterable[Transaction]
-) -> tuple[set[str], int]:
-    """Return which of some transactions pay destinations of ours, and until when all was seen."""
-    paid_to = {seen.txid: {t.destination for t in seen.transfers} for seen in shown}
-    owners = quotes.match_destinations(connection, set().union(*paid_to.values()))
-    (state,) = loops.list_chains(connection, [chain.name])
-    paying = {txid for txid, keys in paid_to.items() if not keys.isdisjoint(owners)}
-    return paying, state.watched_at or 0
-
-
 def record_block(
     connection: Connection,
     context: Context,

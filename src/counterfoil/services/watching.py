@@ -8,16 +8,16 @@ since when, and which invoices could not be assessed.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
 
 from counterfoil.core.errors import NodeError
-from counterfoil.core.ports import Block, Chain, Head, Mempool
+from counterfoil.core.ports import Block, Chain, Head
 from counterfoil.db import invoices, loops, rescans
 from counterfoil.db.engine import Connection
-from counterfoil.services import branches, observations
+from counterfoil.services import arrivals, branches, observations
 from counterfoil.services.context import Context
 from counterfoil.services.payments import reassess_all
 
@@ -359,7 +359,9 @@ class Watch:
         """Record what is unconfirmed; at the tip, that makes everything seen up to now."""
         trouble = branches.tip_trouble(self.chain, head, now)
         pending = await self._pending()
-        mempool = await self._dated(await self.chain.mempool(self._seen_at, pending), now)
+        mempool = await self.chain.mempool(self._seen_at, pending)
+        if now - self._whole_at > _BLIND_MS:
+            mempool = await arrivals.dated(self.context.store, self.chain, mempool, now)
         is_idle = not mempool.fresh and pending <= mempool.txids
         if not is_idle or now - self._written_at >= _IDLE_WRITE_MS:
             # Asked after the mempool: a block that came meanwhile may hold what has just left it.
@@ -387,30 +389,6 @@ class Watch:
                 txid: at for txid, at in (fresh | self._seen_at).items() if txid in mempool.txids
             }
         return not mempool.is_complete, trouble
-
-    async def _dated(self, mempool: Mempool, now: int) -> Mempool:
-        """Return a mempool with the times at which what pays us came while nobody looked.
-
-        The node says since when it has had that. It cannot be longer ago than when all was in
-        sight the last time: it had not come then.
-        """
-        if now - self._whole_at <= _BLIND_MS or not mempool.fresh:
-            return mempool
-        missed, watched_at = await self.context.store.read(
-            lambda connection: observations.list_missed(connection, self.chain, mempool.fresh)
-        )
-        try:
-            since = await self.chain.waiting_since(missed) if missed else {}
-        except NodeError as error:
-            # A node may be told to answer no such question; all else that it says is worth no less.
-            _log.warning("arrivals_unknown", chain=self.chain.name, error=str(error))
-            return mempool
-        came = {txid: min(now, max(at, watched_at)) for txid, at in since.items()}
-        dated = (
-            replace(each, first_seen_at=came.get(each.txid, each.first_seen_at))
-            for each in mempool.fresh
-        )
-        return replace(mempool, fresh=tuple(dated))
 
     async def _pending(self) -> frozenset[str]:
         return await self.context.store.read(
