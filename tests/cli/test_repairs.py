@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,16 +27,21 @@ async def look(here: Installation) -> None:
     await watch.release()
 
 
-async def pay(here: Installation, **fields: Any) -> tuple[int, str]:
+async def pay(
+    here: Installation,
+    merchant_name: str | None = None,
+    outcome: Outcome = Outcome.EXACT,
+    **fields: Any,
+) -> tuple[int, str]:
     """Make a test invoice and pay it; nobody has looked yet."""
     context, now = here.context, here.clock.now()
     await look(here)
-    merchant = await merchants.find(here.database, None)
+    merchant = await merchants.find(here.database, merchant_name)
     who = Principal(1, merchant.id, Mode.TEST, Scope.FULL)
     draft = invoices.Draft(parse_fiat("25", "USD"), "USD", **fields)
     made = await invoices.create(context, who, draft, now)
     invoice = await invoices.get(context, who, made.id)
-    return made.id, await simulating.simulate(context, invoice, Outcome.EXACT, now)
+    return made.id, await simulating.simulate(context, invoice, outcome, now)
 
 
 async def pay_unseen(program: Program, **fields: Any) -> tuple[int, str]:
@@ -92,7 +98,10 @@ def test_an_invoice_is_explained_before_and_after_the_repair(program: Program) -
     )
     advice = said[said.index("What to do:") + 1 :]
     wanted = "- Run `counterfoil rescan TEST --from 1`: that block was passed while nobody could "
-    assert advice[-2] == wanted + "see it."
+    assert advice == [
+        wanted + "see it.",
+        "- Until then ask for no other payment, and make no new invoice.",
+    ]
     program("rescan", "TEST", "--from", "1")
     again = program("explain", str(invoice_id), "--txid", txid)
     assert again[-1] == "- It is paid: there is nothing to do."
@@ -102,3 +111,36 @@ def test_an_unknown_invoice_is_not_explained(program: Program) -> None:
     twice = "https://pay.example/pay-invoice?share_token=a&share_token=b"
     for text in ("77", "9007199254740992", "9" * 5_000, twice):
         assert program.refused("explain", text) == "There is no such invoice."
+
+
+def test_an_empty_txid_is_none(program: Program) -> None:
+    invoice_id, _ = asyncio.run(pay_unseen(program))
+    assert program("explain", str(invoice_id), "--txid", "") == program("explain", str(invoice_id))
+
+
+async def pay_too_much(program: Program, merchant: str) -> int:
+    """Pay a test invoice of a merchant and a half, and let that be final."""
+    async with opened(load({}, {"data": program.folder})) as here:
+        invoice_id, _ = await pay(here, merchant, Outcome.OVER)
+        for _ in range(4):
+            await look(here)
+            await here.database.write(lambda c: simulator.mine(c, here.clock.now(), 1))
+        await look(here)
+        return invoice_id
+
+
+def test_the_commands_of_an_explanation_run_as_they_are_printed(program: Program) -> None:
+    name = "Tom's & Co"
+    program("merchant", "create", name)
+    program("merchant", "create", "Another")
+    invoice_id = asyncio.run(pay_too_much(program, name))
+    todo = program("explain", str(invoice_id))[-1]
+    assert todo.startswith("- It is paid, and 12.50 USD too much came: ")
+    command = re.findall("`counterfoil (.*?)`", todo)[0]
+    assert program(*shlex.split(command)) == [
+        f"Noted: 12.50 USD of invoice {invoice_id} was sent back."
+    ]
+    assert program("explain", str(invoice_id))[-1] == (
+        "- It is paid, and 12.50 USD too much came; as much is noted as sent back: there is "
+        "nothing to do."
+    )

@@ -10,17 +10,14 @@ from counterfoil.core.matching import Kind
 from counterfoil.core.payment import Progress
 from counterfoil.core.ports import Destination, Mode
 from counterfoil.db import merchants, quotes
-from counterfoil.db.invoices import Invoice
 from counterfoil.services import chains, diagnosis
+from counterfoil.services.case import Answer, Due, Owner
 from counterfoil.services.context import Methods
-from counterfoil.services.explanation import Answer, Case, Due, Owner, findings
-from tests.services.shop import MINUTE, Shop
+from counterfoil.services.explanation import findings
+from counterfoil.services.invoices import cancel
+from tests.services.cases import examine
+from tests.services.shop import MINUTE, SECOND, Shop
 from tests.sim.chain import COIN, WorldChain
-
-
-async def examine(shop: Shop, invoice: Invoice, txid: str | None = None) -> Case:
-    known = await shop.read(invoice.id)
-    return await diagnosis.examine(shop.context, known, txid, shop.clock.now())
 
 
 async def test_an_invoice_that_nobody_has_opened(shop: Shop) -> None:
@@ -41,6 +38,18 @@ async def test_what_was_asked_and_what_is_missing_while_the_price_is_open(shop: 
     (network,) = case.networks
     assert (network.name, network.network, network.height) == ("world", "test:world", 0)
     assert network.is_seen
+
+
+async def test_the_price_of_what_was_cancelled_is_open_no_more(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    cancelled_at = shop.clock.advance(MINUTE)
+    who = shop.principal
+    await cancel(shop.context, who, invoice.id, cancelled_at)
+    shop.clock.advance(SECOND)
+    case = await examine(shop, invoice)
+    (asked,) = case.asked
+    assert (asked.valid_until, asked.is_open) == (cancelled_at, False)
+    assert not any(due.is_open for due in case.coins)
 
 
 async def test_what_is_missing_after_a_part_to_the_atomic_unit(shop: Shop) -> None:

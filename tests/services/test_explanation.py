@@ -1,7 +1,6 @@
-"""The sentences of an explanation, each from the facts that call for it, and from no others."""
+"""The sentences of what is known, each from the facts that call for it, and from no others."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -9,74 +8,26 @@ from counterfoil.core.inbox import WHY
 from counterfoil.core.invoice import Condition, Status
 from counterfoil.core.matching import Reason
 from counterfoil.core.payment import Progress
-from counterfoil.services.explanation import (
-    Answer,
-    Asked,
-    Case,
-    Due,
-    Lookup,
-    Network,
-    Output,
-    Owner,
-    Seen,
-    Uncredited,
-    advice,
-    findings,
+from counterfoil.services.case import Answer, Case, Owner
+from counterfoil.services.explanation import findings
+from tests.services.cases import (
+    ASKED,
+    AT,
+    DUE,
+    LATE,
+    NETWORK,
+    OFF,
+    OPEN,
+    OURS,
+    SEEN,
+    STRANGER,
+    STRAY,
+    TIME,
+    case,
+    looked_up,
 )
 
-AT = 1_762_859_460_000
-TIME = "2025-11-11T11:11:00.000Z"
-ASKED = Asked("LTC", "ltc1shop", "0.25", "25.00 USD", "100", AT, AT, is_open=True)
-SEEN = Seen(
-    payment_id=7,
-    method="LTC",
-    txid="ab",
-    index=0,
-    amount="0.2",
-    address="ltc1shop",
-    quoted="20.00",
-    counts="20.00",
-    progress=Progress.SEEN,
-    height=None,
-    confirmations=0,
-    needed=3,
-    first_seen_at=AT,
-    is_late=False,
-    is_settled=True,
-)
-NETWORK = Network("litecoin", "bip122:12a7", 50, 50, AT, None, is_seen=True)
-OFF = Network("litecoin", None, None, None, None, None, is_seen=False)
-DUE = Due("LTC", "0.25", "ltc1shop", AT, is_open=True)
-OPEN = Case(
-    invoice_id=12,
-    status=Status.UNPAID,
-    conditions=(),
-    amount="25.00",
-    currency="USD",
-    pay_url="https://pay.example/p",
-    due_at=None,
-    is_overdue=False,
-    missing="25.00",
-    coins=(DUE,),
-    asked=(ASKED,),
-    seen=(),
-    uncredited=(),
-    networks=(NETWORK,),
-)
-FOUND = Lookup("litecoin", "ab", Answer.FOUND, height=40, confirmations=11, cursor_height=50)
-OURS = Output(
-    "LTC", "0.2", "ltc1shop", Owner.INVOICE, is_recorded=False, invoice_id=None, reason=None
-)
-STRANGER = replace(OURS, address="ltc1else", owner=Owner.STRANGER)
 PAID = "Transaction ab is in block 40 with 11 confirmations, says the node of litecoin."
-
-
-def case(**facts: Any) -> Case:
-    return replace(OPEN, **facts)
-
-
-def looked_up(**facts: Any) -> Case:
-    return case(lookups=(replace(FOUND, **facts),))
 
 
 def test_the_whole_of_an_invoice_that_nobody_has_paid() -> None:
@@ -94,7 +45,6 @@ def test_the_whole_of_an_invoice_that_nobody_has_paid() -> None:
             f"{TIME} was seen."
         ),
     ]
-    assert advice(OPEN) == [f"The payer sends 0.25 LTC to ltc1shop by {TIME}."]
 
 
 FINDINGS: dict[str, tuple[Case, str]] = {
@@ -162,11 +112,33 @@ FINDINGS: dict[str, tuple[Case, str]] = {
             "by the network and does not count."
         ),
     ),
-    "displaced": (
-        case(seen=(replace(SEEN, progress=Progress.DISPLACED, counts=None),)),
+    "replaced by a known one": (
+        case(seen=(replace(SEEN, progress=Progress.GONE, counts=None, replaced_by="cd"),)),
         (
-            f"0.2 LTC to ltc1shop in transaction ab (first seen at {TIME}) spends what another "
-            "transaction spends, which counts instead."
+            f"0.2 LTC to ltc1shop in transaction ab (first seen at {TIME}) was replaced by cd and "
+            "does not count."
+        ),
+    ),
+    "displaced": (
+        case(seen=(replace(SEEN, progress=Progress.DISPLACED, counts=None, replaced_by="cd"),)),
+        (
+            f"0.2 LTC to ltc1shop in transaction ab (first seen at {TIME}) spends what cd spends, "
+            "which counts instead."
+        ),
+    ),
+    "seen, and listed no more": (
+        case(seen=(replace(SEEN, unknown_since=AT),)),
+        (
+            f"0.2 LTC to ltc1shop in transaction ab (first seen at {TIME}) was seen, but the node "
+            f"has not listed it since {TIME}."
+        ),
+    ),
+    "final without a block, and listed no more": (
+        case(seen=(replace(SEEN, progress=Progress.FINAL, needed=0, unknown_since=AT),)),
+        (
+            f"0.2 LTC to ltc1shop in transaction ab (first seen at {TIME}) is in no block yet, and "
+            "final as no confirmation is asked for; the node has not listed it since "
+            f"{TIME}."
         ),
     ),
     "late": (
@@ -176,16 +148,49 @@ FINDINGS: dict[str, tuple[Case, str]] = {
             "it would have been 20.00 USD."
         ),
     ),
-    "late and without a rate": (
-        case(seen=(replace(SEEN, is_late=True, is_settled=False),)),
+    "late, and worth as much": (
+        case(seen=(replace(SEEN, is_late=True),)),
         (
-            "It came after its price or the invoice had ended, and either no rate of that moment "
-            "is known or the merchant holds late money: it is seen, but settles nothing by itself."
+            "It came after its price or the invoice had ended, and counts for 20.00 USD, as it "
+            "would have in time."
         ),
+    ),
+    "late and without a rate": (
+        case(seen=(LATE,)),
+        (
+            "It came after its price or the invoice had ended, and no rate of that moment is "
+            "known: it is seen, but settles nothing by itself."
+        ),
+    ),
+    "late and held": (
+        case(seen=(replace(LATE, is_held=True),)),
+        (
+            "It came after its price or the invoice had ended, and late money is held: it is seen, "
+            "but settles nothing by itself."
+        ),
+    ),
+    "a value that somebody typed": (
+        case(seen=(replace(SEEN, is_late=True, is_by_hand=True, arrival="18.00"),)),
+        "Its value was set by hand: 20.00 USD.",
+    ),
+    "a value that is that of its arrival": (
+        case(seen=(replace(SEEN, is_by_hand=True, arrival="20.00"),)),
+        "Its value was set at what it was worth when it came: 20.00 USD.",
     ),
     "what is missing, at a price that has ended": (
         case(coins=(replace(DUE, is_open=False),)),
         f"At the last price, which ended at {TIME}, that was 0.25 LTC.",
+    ),
+    "the least that can be sent": (
+        case(coins=(replace(DUE, least="0.33 USD"),)),
+        f"That is 0.25 LTC (0.33 USD, since less cannot be sent), valid until {TIME}.",
+    ),
+    "the least that can be sent, at a price that has ended": (
+        case(coins=(replace(DUE, least="0.33 USD", is_open=False),)),
+        (
+            f"At the last price, which ended at {TIME}, that was 0.25 LTC (0.33 USD, since less "
+            "cannot be sent)."
+        ),
     ),
     "a node in trouble": (
         case(networks=(replace(NETWORK, trouble="It is down.", is_seen=False),)),
@@ -268,6 +273,24 @@ FINDINGS: dict[str, tuple[Case, str]] = {
             "invoice had a price of exactly this amount when it came."
         ),
     ),
+    "set aside": (
+        replace(
+            looked_up(outputs=(replace(OURS, reason="no_exact_amount", is_ignored=True),)),
+            options=" --test",
+        ),
+        (
+            "It pays 0.2 LTC to ltc1shop, an address of this invoice, and was set aside: "
+            "`counterfoil inbox list --ignored --test` shows it."
+        ),
+    ),
+    "recorded, and unknown to the node": (
+        looked_up(answer=Answer.UNKNOWN, recorded=(replace(OURS, invoice_id=12),)),
+        "It pays 0.2 LTC to ltc1shop, an address of this invoice, and is credited to this invoice.",
+    ),
+    "recorded, and replaced": (
+        looked_up(answer=Answer.UNKNOWN, is_gone=True),
+        "It was seen before, and was replaced or dropped by the network.",
+    ),
     "not recorded": (
         looked_up(outputs=(OURS,)),
         "It pays 0.2 LTC to ltc1shop, an address of this invoice, and is not recorded yet.",
@@ -284,7 +307,7 @@ def test_a_fact_has_its_sentence(name: str) -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_of_the_inbox_has_words(reason: Reason) -> None:
-    stray = Uncredited("LTC", "cd", "0.2", "ltc1shop", 49, reason.value)
+    stray = replace(STRAY, reason=reason.value)
     sentence = f"0.2 LTC to ltc1shop in transaction cd lies in the inbox. {WHY[reason]}"
     assert sentence in findings(case(uncredited=(stray,)))
 
@@ -294,114 +317,11 @@ def test_what_is_paid_misses_nothing() -> None:
     assert not any("missing" in sentence for sentence in findings(facts))
 
 
-ADVICE: dict[str, tuple[Case, str]] = {
-    "a node in trouble": (
-        case(networks=(replace(NETWORK, trouble="It is down.", is_seen=False),)),
-        (
-            "See to the node of litecoin; `counterfoil doctor` says more. Until it is seen again "
-            "nothing new is known, and nothing expires."
-        ),
-    ),
-    "a chain that is switched off": (
-        case(networks=(OFF,)),
-        (
-            "Switch litecoin on again: then what was paid there meanwhile is read. If it is off "
-            "for good, `counterfoil chain retire litecoin` ends the wait for it."
-        ),
-    ),
-    "a chain that is retired": (
-        case(networks=(replace(OFF, is_retired=True),)),
-        (
-            "Look in the wallet for what was paid on litecoin: it is retired. If this invoice was "
-            "paid there, settle it: `counterfoil invoice mark 12`."
-        ),
-    ),
-    "an unknown transaction": (
-        looked_up(answer=Answer.UNKNOWN),
-        (
-            "Compare the transaction id with the payer's wallet, and the network with litecoin; "
-            "what was sent a moment ago may take a minute."
-        ),
-    ),
-    "a node without an index": (
-        looked_up(answer=Answer.NOT_INDEXED),
-        "Look transaction ab up on an explorer of litecoin, or give the node an index (txindex=1).",
-    ),
-    "a block that was passed": (
-        looked_up(outputs=(STRANGER, OURS), height=50),
-        "Run `counterfoil rescan LTC --from 50`: that block was passed while nobody could see it.",
-    ),
-    "a block that comes": (
-        looked_up(outputs=(OURS,), height=51),
-        "Wait a moment: the payment will be recorded when the watcher has read that far.",
-    ),
-    "an unconfirmed payment": (
-        looked_up(outputs=(OURS,), height=None),
-        "Wait a moment: the payment will be recorded when the watcher has read that far.",
-    ),
-    "something in the inbox": (
-        case(uncredited=(Uncredited("LTC", "cd", "0.2", "ltc1shop", 49, "no_exact_amount"),)),
-        (
-            "Look with `counterfoil inbox list` whether what lies there was meant for this "
-            "invoice; if it was, credit it: `counterfoil inbox attach ID 12`."
-        ),
-    ),
-    "late and without a rate": (
-        case(seen=(replace(SEEN, is_late=True, is_settled=False),)),
-        (
-            "Decide what the late payment is worth to you: `counterfoil inbox detach "
-            f"{SEEN.payment_id}`, and attach it again."
-        ),
-    ),
-    "overpaid": (
-        case(status=Status.PAID, conditions=(Condition.OVERPAID,)),
-        "It is paid, and too much came: what to send back is for you to decide.",
-    ),
-    "paid": (case(status=Status.PAID), "It is paid: there is nothing to do."),
-    "confirming": (
-        case(status=Status.CONFIRMING),
-        "Wait: enough has come, and is being confirmed.",
-    ),
-    "expired": (
-        case(status=Status.EXPIRED),
-        (
-            "Make a new invoice if it is still to be paid. Its addresses stay watched: what is "
-            "paid there after all is recorded."
-        ),
-    ),
-    "cancelled": (
-        case(status=Status.CANCELLED),
-        (
-            "Make a new invoice if it is still to be paid. Its addresses stay watched: what is "
-            "paid there after all is recorded."
-        ),
-    ),
-    "overdue": (
-        case(is_overdue=True),
-        (
-            "Its time to pay is over: make a new invoice, or settle it by hand with `counterfoil "
-            "invoice mark 12`."
-        ),
-    ),
-    "no price": (
-        case(coins=(replace(DUE, is_open=False),)),
-        "Send the payer to https://pay.example/p: opening it makes a price to pay.",
-    ),
-}
+def test_a_value_set_by_hand_was_not_set_by_coming_late() -> None:
+    facts = case(seen=(replace(SEEN, is_late=True, is_by_hand=True),))
+    assert not any("after its price" in sentence for sentence in findings(facts))
 
 
-def test_a_retired_chain_is_nothing_to_an_invoice_that_is_paid() -> None:
-    paid = case(status=Status.PAID, networks=(replace(OFF, is_retired=True),))
-    assert advice(paid) == ["It is paid: there is nothing to do."]
-
-
-@pytest.mark.parametrize("name", ADVICE)
-def test_a_fact_has_its_advice(name: str) -> None:
-    facts, sentence = ADVICE[name]
-    assert sentence in advice(facts)
-    assert sentence not in advice(OPEN)
-
-
-def test_what_is_recorded_needs_no_rescan() -> None:
-    facts = looked_up(outputs=(replace(OURS, is_recorded=True, invoice_id=12), STRANGER))
-    assert advice(facts) == advice(OPEN)
+def test_what_does_not_count_has_no_worth() -> None:
+    gone = replace(SEEN, progress=Progress.GONE, counts=None, is_by_hand=True)
+    assert not any("value" in sentence for sentence in findings(case(seen=(gone,))))

@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from counterfoil.core.events import iso
 from counterfoil.core.ports import Mode
+from counterfoil.db.schema import chain_transaction
 from tests.web.world import ADDRESS, World
 
 
@@ -60,3 +63,34 @@ async def test_another_merchants_invoice_is_not_there(world: World, mode: Mode) 
         unknown = await world.request("GET", "/api/invoice/999999/explain", key=key)
         assert answer.status_code == 404
         assert answer.json() == unknown.json()
+
+
+async def test_what_lies_in_the_inbox_has_its_id(world: World) -> None:
+    key = world.key(mode=Mode.TEST)
+    invoice_id = await world.invoice(key=key)
+    path = f"/api/invoice/{invoice_id}/simulate"
+    paid = await world.request("POST", path, key=key, json={"outcome": "under"})
+    await world.look()
+    payments = await world.request("GET", f"/api/invoice/{invoice_id}/payments", key=key)
+    (payment,) = payments.json()["payments"]
+    path = f"/api/payment/{payment['id']}/detach"
+    detached = await world.request("POST", path, key=key)
+    assert detached.status_code == 200, detached.text
+    said = await explain(world, invoice_id, key=key)
+    (item,) = said["inbox"]
+    assert (item["txid"], item["reason"]) == (paid.json()["txid"], "detached")
+    command = f"`counterfoil inbox attach {item['id']} {invoice_id} --test --merchant Shop`"
+    assert command in said["advice"][0]
+    assert "Other" not in str(said), "who else is served here is nobody's business"
+
+
+async def test_what_a_node_lists_no_more_is_said_with_its_time(world: World) -> None:
+    key = world.key(mode=Mode.TEST)
+    invoice_id = await world.invoice(key=key)
+    path = f"/api/invoice/{invoice_id}/simulate"
+    await world.request("POST", path, key=key, json={"outcome": "exact"})
+    await world.look()
+    forget = sa.update(chain_transaction).values(unknown_since=world.clock.now(), block_height=None)
+    await world.store.write(lambda connection: connection.execute(forget))
+    (seen,) = (await explain(world, invoice_id, key=key))["seen"]
+    assert seen["unknown_since"] == iso(world.clock.now())

@@ -12,8 +12,8 @@ from counterfoil.core.ports import Mode
 
 if TYPE_CHECKING:
     from counterfoil.app.parts import Installation
+    from counterfoil.services.case import Case
     from counterfoil.services.context import Methods
-    from counterfoil.services.explanation import Case
     from counterfoil.services.rescans import Found, Report, Rescan
 
 _HOLDER_BYTES = 8
@@ -31,16 +31,19 @@ def explain(
     With --txid the nodes are asked for that transaction.
     """
     from counterfoil.services import diagnosis, explanation
+    from counterfoil.services.advice import advise
 
     async def work(here: "Installation") -> "Case":
         found = await find_invoice(here, invoice)
-        return await diagnosis.examine(here.context, found, txid, here.clock.now())
+        return await diagnosis.examine(
+            here.context, found, txid, here.clock.now(), at_terminal=True
+        )
 
     case = session_of(context).run(work)
     for sentence in explanation.findings(case):
         typer.echo(sentence)
     typer.echo("What to do:")
-    for sentence in explanation.advice(case):
+    for sentence in advise(case):
         typer.echo(f"- {sentence}")
 
 

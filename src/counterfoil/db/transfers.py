@@ -22,7 +22,11 @@ from counterfoil.db.sql import chunks
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A transfer and where it lies; `reason` is why it is in the inbox, if it is."""
+    """A transfer and where it lies: `payment_id` in `invoice_id`, or `inbox_id` for a `reason`.
+
+    `ignored_at` is since when it is set aside there. `unknown_since` is since when the node has not
+    listed it, while it is in no block.
+    """
 
     txid: str
     place: int
@@ -33,8 +37,13 @@ class Found:
     merchant_id: int
     first_seen_at: int
     block_height: int | None
+    unknown_since: int | None
+    gone_at: int | None
     invoice_id: int | None
+    payment_id: int | None
+    inbox_id: int | None
     reason: str | None
+    ignored_at: int | None
 
 
 def list_by_id(connection: sa.Connection, transfer_ids: Sequence[int]) -> list[Found]:
@@ -96,18 +105,19 @@ def _arrival_rates(row: sa.RowMapping) -> Iterator[ArrivalRate]:
         yield ArrivalRate(row["transaction_id"], row["method"], currency, rate)
 
 
-def list_uncredited(
+def list_waiting(
     connection: sa.Connection, destination_id: int, since: int, limit: int
 ) -> list[Found]:
-    """Return what has come to a destination since then and is credited to nobody, oldest first.
+    """Return what has come to a destination since then and waits in the inbox, oldest first.
 
-    What is gone is left out.
+    What is gone or was set aside is left out.
     """
     return _list(
         connection,
         transfer.c.destination_id == destination_id,
         chain_transaction.c.first_seen_at >= since,
-        payment.c.id.is_(None),
+        inbox.c.id.is_not(None),
+        inbox.c.ignored_at.is_(None),
         chain_transaction.c.gone_at.is_(None),
         limit=limit,
     )
@@ -127,8 +137,13 @@ def _list(
             destination.c.merchant_id,
             chain_transaction.c.first_seen_at,
             chain_transaction.c.block_height,
+            chain_transaction.c.unknown_since,
+            chain_transaction.c.gone_at,
             payment.c.invoice_id,
+            payment.c.id.label("payment_id"),
+            inbox.c.id.label("inbox_id"),
             inbox.c.reason,
+            inbox.c.ignored_at,
         )
         .select_from(transfer)
         .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)

@@ -1,50 +1,62 @@
 """Gathering the facts of an explanation: from the database, and of a transaction from the nodes."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
 
 from counterfoil.core import matching, money
-from counterfoil.core.errors import NodeError
 from counterfoil.core.invoice import Status
-from counterfoil.core.payment import Progress, counted, credit, progress
-from counterfoil.core.ports import Chain, Head, Transaction, Transfer
-from counterfoil.db import claims, loops, payments, quotes, transfers
+from counterfoil.core.payment import Credit, Payment, Progress, counted, credit, progress
+from counterfoil.core.ports import Method, Mode
+from counterfoil.db import claims, loops, merchants, payments, quotes, transfers
 from counterfoil.db.engine import Connection
 from counterfoil.db.invoices import Invoice
 from counterfoil.db.payments import Credited
 from counterfoil.db.quotes import Quote
 from counterfoil.db.transfers import Found
-from counterfoil.services.context import Context
-from counterfoil.services.explanation import (
+from counterfoil.services import lookups
+from counterfoil.services.case import (
     Answer,
     Asked,
     Case,
     Due,
     Lookup,
     Network,
-    Output,
-    Owner,
+    Page,
     Seen,
     Uncredited,
 )
+from counterfoil.services.context import Context
 from counterfoil.services.invoices import pay_url
+from counterfoil.services.quotes import latest, offered
+from counterfoil.services.strays import may_have_paid_until
+from counterfoil.services.surplus import find_surplus
 
-# An exchange pays hundreds at once; of those that are not ours a few are enough to see that.
-_STRANGERS_LISTED = 5
 # Anybody who has the link may name transactions, and may send to an address that many share.
 _CLAIMS_LISTED = 50
 _UNCREDITED_READ = 200
 _ENOUGH = (Status.CONFIRMING, Status.PAID)
 
+_States = Mapping[str, loops.ChainState]
 
-async def examine(context: Context, invoice: Invoice, txid: str | None, now: int) -> Case:
+
+async def examine(
+    context: Context, invoice: Invoice, txid: str | None, now: int, *, at_terminal: bool = False
+) -> Case:
     """Return all that is known of an invoice; with a txid the nodes are asked for it."""
-    case = await context.store.read(lambda connection: _case(connection, context, invoice, now))
-    if txid is None:
+    case = await context.store.read(
+        lambda connection: _case(connection, context, invoice, now, at_terminal=at_terminal)
+    )
+    name = (txid or "").strip()
+    if not name:
         return case
     chains = {method.chain for method in context.methods.of_mode(invoice.mode)}
-    return replace(case, lookups=await look_up(context, invoice, chains, txid))
+    told = await look_up(context, invoice, chains, name)
+    # Where it is recorded, what others say who know nothing of it matters no more.
+    recorded = tuple(lookup for lookup in told if lookup.recorded)
+    return replace(case, lookups=recorded or told)
 
 
 async def look_up(
@@ -52,21 +64,28 @@ async def look_up(
 ) -> tuple[Lookup, ...]:
     """Ask the nodes of some chains for a transaction; where one knows it, only that is returned."""
     name = txid.strip()
-    lookups = await asyncio.gather(
-        *(_ask(context, invoice, context.methods.chains[chain], name) for chain in sorted(chains))
+    told = await asyncio.gather(
+        *(lookups.ask(context, invoice, context.methods.chains[c], name) for c in sorted(chains))
     )
-    found = tuple(lookup for lookup in lookups if lookup.answer is Answer.FOUND)
-    return found or tuple(lookups)
+    found = tuple(lookup for lookup in told if lookup.answer is Answer.FOUND)
+    return found or tuple(told)
 
 
-# --- what the database knows -------------------------------------------------------------------
-
-
-def _case(connection: Connection, context: Context, invoice: Invoice, now: int) -> Case:
+def _case(
+    connection: Connection, context: Context, invoice: Invoice, now: int, *, at_terminal: bool
+) -> Case:
     known = quotes.list_of_invoice(connection, invoice.id)
     credited = payments.list_credited(connection, invoice.id)
-    names = sorted({quote.chain for quote in known} | {item.chain for item in credited})
-    states = {state.name: state for state in loops.list_chains(connection, names)}
+    present = counted([item.payment for item in credited])
+    worth = {payment.id: credit(payment, invoice.deadlines) for payment in present}
+    methods = offered(connection, context, invoice) if _is_payable(invoice, now) else ()
+    names = {quote.chain for quote in known} | {item.chain for item in credited}
+    offers = {method.chain for method in methods}
+    states = {each.name: each for each in loops.list_chains(connection, sorted(names | offers))}
+    page = _page(methods, states, known, now)
+    # Those that the page waits for are told of too: so it is said what is to be done about them.
+    names |= offers if page is Page.UNSEEN else set()
+    is_over = any(at <= now for at in invoice.deadlines)
     # Where it is being confirmed, what is missing has been forgiven.
     is_missing = invoice.rest > 0 and invoice.standing.status not in _ENOUGH
     return Case(
@@ -76,16 +95,61 @@ def _case(connection: Connection, context: Context, invoice: Invoice, now: int) 
         amount=str(invoice.amount),
         currency=invoice.currency,
         pay_url=pay_url(context.checkout_url, invoice.share_token),
+        page=page,
+        options=_options(connection, invoice, at_terminal=at_terminal),
         due_at=invoice.due_at,
         is_overdue=invoice.due_at is not None and invoice.due_at <= now,
+        waits_until=_waits_until(connection, invoice, now),
         missing=str(invoice.rest) if is_missing else None,
+        surplus=find_surplus(connection, context, invoice, credited, worth, is_over=is_over),
         coins=_coins(context, invoice, known, now) if is_missing else (),
         asked=tuple(_asked(context, invoice, quote, now) for quote in known),
-        seen=_seen(context, invoice, credited),
+        seen=tuple(_seen(context, invoice, item, present, worth) for item in credited),
         uncredited=_uncredited(connection, context, known),
         claims=tuple(claims.list_last(connection, invoice.id, _CLAIMS_LISTED)),
-        networks=tuple(_network(context, name, states.get(name), now) for name in names),
+        networks=tuple(_network(context, name, states.get(name), now) for name in sorted(names)),
     )
+
+
+def _is_payable(invoice: Invoice, now: int) -> bool:
+    is_open = invoice.standing.status is Status.UNPAID
+    return is_open and all(at > now for at in invoice.deadlines)
+
+
+def _page(methods: Collection[Method], states: _States, known: Collection[Quote], now: int) -> Page:
+    """Return what the pay page does for who may choose from these methods."""
+    if not methods:
+        return Page.NOTHING
+    if not any(method.chain in states and states[method.chain].is_seen(now) for method in methods):
+        return Page.UNSEEN
+    if known:
+        return Page.RENEWAL
+    return Page.PRICE if len(methods) == 1 else Page.CHOICE
+
+
+def _options(connection: Connection, invoice: Invoice, *, at_terminal: bool) -> str:
+    """Return the options that a command needs to find what belongs to the invoice's merchant.
+
+    Whoever asks with a merchant's key is not told that there are others.
+    """
+    options = " --test" if invoice.mode is Mode.TEST else ""
+    known = merchants.list_all(connection) if at_terminal else []
+    if len(known) > 1:
+        name = next(each.name for each in known if each.id == invoice.merchant_id)
+        options += f" --merchant {shlex.quote(name)}"
+    return options
+
+
+def _waits_until(connection: Connection, invoice: Invoice, now: int) -> int | None:
+    """Return until when an invoice does not expire, for something in the inbox; None if it may."""
+    standing = invoice.standing
+    if invoice.due_at is None or standing.status is not Status.UNPAID or standing.seen > 0:
+        return None
+    until = may_have_paid_until(connection, invoice.id, now)
+    return until if until is not None and until > invoice.due_at else None
+
+
+# --- what was asked for ------------------------------------------------------------------------
 
 
 def _asked(context: Context, invoice: Invoice, quote: Quote, now: int) -> Asked:
@@ -96,10 +160,20 @@ def _asked(context: Context, invoice: Invoice, quote: Quote, now: int) -> Asked:
         fiat=f"{quote.fiat} {invoice.currency}",
         rate=money.format_rate(quote.rate),
         made_at=quote.created_at,
-        valid_until=quote.lock_until,
-        is_open=quote.lock_until > now,
+        valid_until=_valid_until(invoice, quote),
+        is_open=_is_open(invoice, quote, now),
         due=None if quote.due is None else f"{quote.due} {invoice.currency}",
     )
+
+
+def _valid_until(invoice: Invoice, quote: Quote) -> int:
+    """Return until when a quote is good: its lock, or what ended the invoice before that."""
+    ends = [quote.lock_until, *invoice.deadlines]
+    return min(ends if invoice.marked_at is None else [*ends, invoice.marked_at])
+
+
+def _is_open(invoice: Invoice, quote: Quote, now: int) -> bool:
+    return _is_payable(invoice, now) and _valid_until(invoice, quote) > now
 
 
 def _coins(context: Context, invoice: Invoice, known: list[Quote], now: int) -> tuple[Due, ...]:
@@ -108,51 +182,67 @@ def _coins(context: Context, invoice: Invoice, known: list[Quote], now: int) -> 
     A quote that has ended is good for its rate alone, at which the rest is reckoned.
     """
     found = []
-    for quote in {quote.method: quote for quote in known}.values():
+    for quote in latest(known).values():
         method = context.methods.get(quote.method)
         if method is None:
             continue
-        is_open = quote.lock_until > now
+        is_open = _is_open(invoice, quote, now)
         rest = money.payable_fiat(invoice.rest, invoice.currency, quote.rate, method)
         reckoned = money.to_atomic(rest, quote.rate, method)
         coin = money.format_coin(quote.amount_atomic if is_open else reckoned, method.decimals)
-        found.append(Due(quote.method, coin, quote.address, quote.lock_until, is_open))
+        asked = quote.fiat if is_open else rest
+        least = f"{asked} {invoice.currency}" if asked > invoice.rest else None
+        until = _valid_until(invoice, quote)
+        found.append(Due(quote.method, coin, quote.address, until, is_open, least))
     return tuple(found)
 
 
-def _seen(context: Context, invoice: Invoice, credited: list[Credited]) -> tuple[Seen, ...]:
-    worth = {
-        p.id: credit(p, invoice.deadlines) for p in counted([item.payment for item in credited])
-    }
-    found = []
-    for item in credited:
-        payment, credit_now = item.payment, worth.get(item.payment.id)
-        how_far = progress(payment, credit_now)
-        counts = None
-        if credit_now is not None:
-            counts = str(money.floor_to_minor(credit_now.value, invoice.currency))
-        found.append(
-            Seen(
-                payment_id=payment.id,
-                method=item.method,
-                txid=payment.txid,
-                index=item.place,
-                amount=context.methods.format_coin(item.method, payment.received_atomic),
-                address=item.address,
-                quoted=str(money.floor_to_minor(payment.quoted_value, invoice.currency)),
-                counts=counts,
-                progress=how_far,
-                height=item.block_height,
-                confirmations=min(max(payment.depth, 0), payment.depth_needed)
-                if how_far is Progress.CONFIRMING
-                else max(payment.depth, 0),
-                needed=payment.depth_needed,
-                first_seen_at=item.first_seen_at,
-                is_late=credit_now is not None and credit_now.is_late,
-                is_settled=credit_now is None or credit_now.is_settled,
-            )
-        )
-    return tuple(found)
+# --- what has come -----------------------------------------------------------------------------
+
+
+def _seen(
+    context: Context,
+    invoice: Invoice,
+    item: Credited,
+    present: Iterable[Payment],
+    worth: Mapping[int, Credit],
+) -> Seen:
+    """Return a payment as it is told; `present` are those that count, `worth` for what."""
+    payment, credit_now = item.payment, worth.get(item.payment.id)
+    how_far = progress(payment, credit_now)
+    depth = max(payment.depth, 0)
+
+    def fiat(value: Fraction | None) -> str | None:
+        return None if value is None else str(money.floor_to_minor(value, invoice.currency))
+
+    return Seen(
+        payment_id=payment.id,
+        method=item.method,
+        txid=payment.txid,
+        index=item.place,
+        amount=context.methods.format_coin(item.method, payment.received_atomic),
+        address=item.address,
+        quoted=str(money.floor_to_minor(payment.quoted_value, invoice.currency)),
+        arrival=fiat(item.arrival_worth),
+        counts=fiat(credit_now.value if credit_now else None),
+        progress=how_far,
+        height=item.block_height,
+        confirmations=min(depth, payment.depth_needed) if how_far is Progress.CONFIRMING else depth,
+        needed=payment.depth_needed,
+        first_seen_at=item.first_seen_at,
+        is_late=credit_now is not None and credit_now.is_late,
+        is_settled=credit_now is None or credit_now.is_settled,
+        is_held=item.is_held,
+        is_by_hand=item.is_valued,
+        unknown_since=item.unknown_since if credit_now else None,
+        replaced_by=None if credit_now else _find_rival(payment, present),
+    )
+
+
+def _find_rival(lost: Payment, present: Iterable[Payment]) -> str | None:
+    """Return the transaction that counts and spends what a lost payment spends."""
+    rivals = (each.txid for each in present if not each.spends.isdisjoint(lost.spends))
+    return next(rivals, None)
 
 
 def _uncredited(
@@ -167,6 +257,7 @@ def _uncredited(
         by_place.setdefault(quote.destination_id, []).append(quote)
     return tuple(
         Uncredited(
+            inbox_id=found.inbox_id or 0,
             method=found.method,
             txid=found.txid,
             amount=context.methods.format_coin(found.method, found.amount_atomic),
@@ -175,7 +266,7 @@ def _uncredited(
             reason=found.reason or "",
         )
         for destination_id, asked in by_place.items()
-        for found in transfers.list_uncredited(
+        for found in transfers.list_waiting(
             connection, destination_id, _meant_since(asked), _UNCREDITED_READ
         )
         if any(_may_mean(quote, found) for quote in asked)
@@ -199,8 +290,9 @@ def _may_mean(quote: Quote, found: Found) -> bool:
 def _network(context: Context, name: str, state: loops.ChainState | None, now: int) -> Network:
     chain = context.methods.chains.get(name)
     if chain is None or state is None:
-        is_retired = state is not None and state.retired_at is not None
-        return Network(name, None, None, None, None, None, is_seen=False, is_retired=is_retired)
+        network = chain.network if chain else None
+        is_retired = network is None and state is not None and state.retired_at is not None
+        return Network(name, network, None, None, None, None, is_seen=False, is_retired=is_retired)
     return Network(
         name=name,
         network=chain.network,
@@ -209,90 +301,4 @@ def _network(context: Context, name: str, state: loops.ChainState | None, now: i
         watched_at=state.watched_at,
         trouble=state.trouble,
         is_seen=state.is_seen(now),
-    )
-
-
-# --- what the nodes know -----------------------------------------------------------------------
-
-
-async def _ask(context: Context, invoice: Invoice, chain: Chain, txid: str) -> Lookup:
-    try:
-        sighting, head = await asyncio.gather(chain.transaction(txid), chain.head())
-    except NodeError as error:
-        return Lookup(chain.name, txid, Answer.AWAY, trouble=str(error))
-    if sighting.transaction is None:
-        answer = Answer.UNKNOWN if sighting.is_whole else Answer.NOT_INDEXED
-        return Lookup(chain.name, txid, answer)
-    transaction = sighting.transaction
-    known = await context.store.read(
-        lambda connection: _recorded(connection, invoice, chain, transaction)
-    )
-    return _found(context, chain, transaction, sighting.height, head, known)
-
-
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    """What we know of a transaction's transfers: whose their destinations are, where they lie."""
-
-    owners: Mapping[bytes, Owner]
-    found: Mapping[int, Found]
-    cursor_height: int | None
-
-
-def _recorded(
-    connection: Connection, invoice: Invoice, chain: Chain, seen: Transaction
-) -> _Recorded:
-    shown = {quote.destination_id for quote in quotes.list_of_invoice(connection, invoice.id)}
-    ours = quotes.match_destinations(
-        connection, {transfer.destination for transfer in seen.transfers}
-    )
-    # Another merchant's address is a stranger's: nobody is told who else is served here.
-    owners = {
-        key: Owner.INVOICE if stored.id in shown else Owner.MERCHANT
-        for key, stored in ours.items()
-        if stored.merchant_id == invoice.merchant_id
-    }
-    found = {
-        each.place: each
-        for each in transfers.list_by_txid(connection, chain.name, seen.txid)
-        if each.merchant_id == invoice.merchant_id
-    }
-    cursor = loops.get_cursor(connection, chain.name)
-    return _Recorded(owners, found, cursor.height if cursor else None)
-
-
-def _found(
-    context: Context,
-    chain: Chain,
-    seen: Transaction,
-    height: int | None,
-    head: Head,
-    known: _Recorded,
-) -> Lookup:
-    """Return what a transaction pays: all that is the merchant's, and a few others."""
-    outputs = [_output(context, chain, transfer, known) for transfer in seen.transfers]
-    mine = [output for output in outputs if output.owner is not Owner.STRANGER]
-    others = [output for output in outputs if output.owner is Owner.STRANGER]
-    return Lookup(
-        chain=chain.name,
-        txid=seen.txid,
-        answer=Answer.FOUND,
-        height=height,
-        confirmations=0 if height is None else max(head.height - height + 1, 1),
-        cursor_height=known.cursor_height,
-        outputs=(*mine, *others[:_STRANGERS_LISTED]),
-        more=len(others[_STRANGERS_LISTED:]),
-    )
-
-
-def _output(context: Context, chain: Chain, transfer: Transfer, known: _Recorded) -> Output:
-    lies = known.found.get(transfer.index)
-    return Output(
-        method=transfer.method,
-        amount=context.methods.format_coin(transfer.method, transfer.amount_atomic),
-        address=chain.address_of(transfer.destination),
-        owner=known.owners.get(transfer.destination, Owner.STRANGER),
-        is_recorded=lies is not None,
-        invoice_id=lies.invoice_id if lies else None,
-        reason=lies.reason if lies else None,
     )

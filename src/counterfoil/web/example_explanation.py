@@ -55,6 +55,7 @@ EXPLANATION: dict[str, Any] = {
             "confirmations": 3,
             "needed": 3,
             "first_seen_at": _SEEN_AT,
+            "unknown_since": None,
             "late": False,
         }
     ],

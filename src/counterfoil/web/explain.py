@@ -9,9 +9,10 @@ from counterfoil.core.access import Scope
 from counterfoil.core.errors import InvalidError
 from counterfoil.core.invoice import Condition, Status
 from counterfoil.core.payment import Progress
-from counterfoil.services import diagnosis, explanation, invoices
-from counterfoil.services.explanation import Answer as NodeAnswer
-from counterfoil.services.explanation import Case, Owner
+from counterfoil.services import case as facts
+from counterfoil.services import diagnosis, invoices
+from counterfoil.services.advice import advise
+from counterfoil.services.explanation import findings
 from counterfoil.web import queries, views
 from counterfoil.web.endpoints import Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import PLAIN_LINE
@@ -55,12 +56,17 @@ class Seen(Struct, kw_only=True):
     confirmations: int
     needed: Annotated[int, Meta(description="The confirmations that make it final.")]
     first_seen_at: views.Time
+    unknown_since: Annotated[
+        views.Time | None,
+        Meta(description="Since when the node has not listed it, while it is in no block."),
+    ]
     late: bool
 
 
 class Uncredited(Struct, kw_only=True):
     """A transfer in the inbox that may be meant for the invoice."""
 
+    id: views.Id
     method: str
     txid: str
     amount: views.Coins
@@ -113,7 +119,7 @@ class Output(Struct, kw_only=True):
     amount: views.Coins
     address: Annotated[str | None, Meta(description="Null for a script that has no address.")]
     owner: Annotated[
-        Owner,
+        facts.Owner,
         Meta(description="An address of this invoice, another of the merchant, or neither."),
     ]
     recorded: bool
@@ -127,7 +133,7 @@ class Lookup(Struct, kw_only=True):
     chain: str
     txid: str
     answer: Annotated[
-        NodeAnswer,
+        facts.Answer,
         Meta(
             description="not_indexed: the node knows only unconfirmed transactions and unspent "
             "coin, and found neither; away: it did not answer."
@@ -136,7 +142,10 @@ class Lookup(Struct, kw_only=True):
     trouble: str | None
     height: int | None
     confirmations: int
-    outputs: list[Output]
+    outputs: Annotated[
+        list[Output],
+        Meta(description="Of one that the node does not show, what is recorded of it."),
+    ]
     more: Annotated[int, Meta(description="How many outputs to others are not listed.")]
 
 
@@ -170,18 +179,19 @@ async def explain_invoice(call: Call) -> Answer:
     return answer(_view(case))
 
 
-def _view(case: Case) -> Explanation:
+def _view(case: facts.Case) -> Explanation:
     return Explanation(
         success=True,
         invoice_id=case.invoice_id,
         status=case.status,
         exceptions=list(case.conditions),
-        findings=explanation.findings(case),
-        advice=explanation.advice(case),
+        findings=findings(case),
+        advice=advise(case),
         asked=[_asked(each) for each in case.asked],
         seen=[_seen(each) for each in case.seen],
         inbox=[
             Uncredited(
+                id=each.inbox_id,
                 method=each.method,
                 txid=each.txid,
                 amount=each.amount,
@@ -204,7 +214,7 @@ def _view(case: Case) -> Explanation:
     )
 
 
-def _asked(each: explanation.Asked) -> Asked:
+def _asked(each: facts.Asked) -> Asked:
     return Asked(
         method=each.method,
         address=each.address,
@@ -218,7 +228,7 @@ def _asked(each: explanation.Asked) -> Asked:
     )
 
 
-def _seen(each: explanation.Seen) -> Seen:
+def _seen(each: facts.Seen) -> Seen:
     return Seen(
         payment_id=each.payment_id,
         method=each.method,
@@ -232,11 +242,12 @@ def _seen(each: explanation.Seen) -> Seen:
         confirmations=each.confirmations,
         needed=each.needed,
         first_seen_at=events.iso(each.first_seen_at),
+        unknown_since=None if each.unknown_since is None else events.iso(each.unknown_since),
         late=each.is_late,
     )
 
 
-def _due(each: explanation.Due) -> Due:
+def _due(each: facts.Due) -> Due:
     return Due(
         method=each.method,
         amount=each.amount,
@@ -246,7 +257,7 @@ def _due(each: explanation.Due) -> Due:
     )
 
 
-def _network(each: explanation.Network) -> Network:
+def _network(each: facts.Network) -> Network:
     return Network(
         name=each.name,
         network=each.network,
@@ -258,7 +269,7 @@ def _network(each: explanation.Network) -> Network:
     )
 
 
-def _lookup(each: explanation.Lookup) -> Lookup:
+def _lookup(each: facts.Lookup) -> Lookup:
     return Lookup(
         chain=each.chain,
         txid=each.txid,
@@ -276,7 +287,7 @@ def _lookup(each: explanation.Lookup) -> Lookup:
                 invoice_id=output.invoice_id,
                 reason=output.reason,
             )
-            for output in each.outputs
+            for output in (*each.outputs, *each.recorded)
         ],
         more=each.more,
     )
