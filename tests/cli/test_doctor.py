@@ -51,6 +51,7 @@ def test_the_doctor_on_a_good_installation(program: Program) -> None:
         "data",
         "database",
         "books",
+        "late money",
         "secret key",
         "simulator",
         "rates",

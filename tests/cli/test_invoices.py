@@ -36,3 +36,11 @@ def test_a_refund_is_noted(program: Program) -> None:
     )
     said = "There is no such invoice. If it is of test money, say --test."
     assert program.refused("invoice", "refunds", made) == said
+    # A note is shown to others: it is as plain as one that comes over the API.
+    noting = ("invoice", "refund", made, "1", "--test")
+    assert program.refused(*noting, "--note", "\x1b[31mred") == (
+        "note holds U+001B at position 1, which plain text may not hold; remove it."
+    )
+    # So Python has what is no UTF-8 on a command line.
+    assert program.refused(*noting, "--txid", "a\udcff").startswith("txid holds U+DCFF")
+    assert program.refused(*noting, "--txid", "x" * 201).startswith("txid may have at most 200")

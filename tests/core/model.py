@@ -88,7 +88,8 @@ def judge(facts: Facts, now: int) -> Verdict:
 
     paid = status == "Paid"
     vanished = [p for p in facts.payments if p.final_at is not None and p not in deep]
-    late = paid and not marked and in_time < amount - tolerance
+    is_too_late = in_time < amount - tolerance or facts.cancelled_at is not None
+    late = paid and not marked and is_too_late
     exceptions = {
         "reversed": bool(vanished) and not paid,
         "overpaid": too_much or bool(extra),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counterfoil.core.inbox import CANDIDATES_MAX, NEAR_MS, WHY, Asked, Found, rank
+from counterfoil.core.inbox import CANDIDATES_MAX, NEAR_MS, WHY, Asked, Found, Unasked, rank
 from counterfoil.core.invoice import Status
 from counterfoil.core.matching import Reason
 
@@ -55,6 +55,58 @@ def words(one: Asked, **changes: Any) -> str | None:
     return ranked[0].reason if ranked else None
 
 
+def unasked(number: int = 12, **changes: Any) -> Unasked:
+    """Return an order of a minute before without a price, with `changes`."""
+    plain = Unasked(
+        invoice_id=number,
+        status=Status.UNPAID,
+        due_at=None,
+        currency="USD",
+        fiat=Decimal("1.00"),
+        created_at=T - MINUTE,
+        is_claimed=False,
+    )
+    return replace(plain, **changes)
+
+
+def test_orders_without_a_price_are_named_by_how_near_their_amount_is() -> None:
+    some = [unasked(1, fiat=Decimal(9)), unasked(2), unasked(3, currency="EUR", fiat=Decimal(9))]
+    ranked = rank(FOUND, [], some)
+    # Whose currency had no rate, of that nothing speaks for or against it.
+    assert [each.invoice_id for each in ranked] == [2, 3, 1]
+    claimed = unasked(4, fiat=Decimal(9), is_claimed=True)
+    near = asked(5, amount_atomic=1_004_016)
+    elsewhere = asked(6, destination_id=2)
+    ranked = rank(FOUND, [near, elsewhere], [*some[:1], claimed])
+    assert [each.invoice_id for each in ranked] == [4, 5, 1, 6]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "INV 12 names this address and has asked for no amount yet"),
+        ({"is_claimed": True}, "the payer of INV 12 named this transaction"),
+        (
+            {"status": Status.CANCELLED},
+            "INV 12 names this address and has asked for no amount yet, which is cancelled",
+        ),
+    ],
+)
+def test_an_order_without_a_price_in_words(changes: dict[str, Any], expected: str) -> None:
+    (found,) = rank(FOUND, [], [unasked(**changes)])
+    assert found.reason == expected
+
+
+def test_nobody_pays_a_price_that_came_after() -> None:
+    """The words are of the price that had been made, though the later one is nearer."""
+    first = asked(is_claimed=True, amount_atomic=800_000)
+    later = replace(first, amount_atomic=1_000_100, created_at=T + 2 * MINUTE)
+    (found,) = rank(FOUND, [later, first])
+    assert found.reason == "25.0 % above INV 12, whose payer named this transaction"
+    # What the look that found it began before was made in time.
+    assert words(asked(created_at=T + SECOND)) == "the amount of INV 12"
+
+
 # --- in words ---------------------------------------------------------------------------------
 
 
@@ -98,8 +150,8 @@ def words(one: Asked, **changes: Any) -> str | None:
         ({"lock_until": T - 2 * MINUTE}, "the amount of INV 12"),
         ({"due_at": T - 2 * MINUTE}, "the amount of INV 12"),
         (
-            {"created_at": T + 30 * SECOND},
-            "the amount of INV 12, less than a minute before it was asked for",
+            {"created_at": T + 90 * SECOND},
+            "the amount of INV 12, 1 minute before it was asked for",
         ),
         ({"created_at": T + HOUR}, "the amount of INV 12, 1 hour before it was asked for"),
         (

@@ -182,6 +182,14 @@ def test_a_cancelled_invoice_that_is_paid_after_all() -> None:
     assert shop.standing.status is Status.CANCELLED
 
 
+def test_what_pays_a_cancelled_invoice_is_late_within_the_grace_too() -> None:
+    """It counts at its price, and the shop hears that it pays what had been cancelled."""
+    known = facts(final_payment(arrived_at=6), cancelled_at=5)
+    assert status_of(known) is Status.PAID
+    assert conditions_of(known) == ["paid_late"]
+    assert assess(known, 10).standing.final == 100
+
+
 def test_a_cancelled_invoice_may_hold_a_part_of_the_money() -> None:
     known = facts(final_payment(received_atomic=1), cancelled_at=5)
     assert status_of(known) is Status.CANCELLED

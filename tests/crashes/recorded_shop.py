@@ -32,7 +32,7 @@ from counterfoil.services.quotes import choose
 from counterfoil.services.watching import Watch
 from counterfoil.workers.courier import Courier
 from tests.conftest import FakeClock
-from tests.services.shop import MINUTE, PRICES, SECOND, Shop, open_shop
+from tests.services.shop import MINUTE, PRICES, SECOND, Shop, keyed, open_shop
 from tests.sim.chain import COIN
 from tests.sim.receiver import Receiver
 
@@ -90,7 +90,8 @@ class RecordedShop:
         amount = self._chance.choice(["5.00", "25.00", "99.99"])
         key = f"key-{self._ordered}" if self._chance.randrange(4) == 0 else None
         shop, draft = self.shop, Draft(Decimal(amount), "USD", order_id=f"order-{self._ordered}")
-        made = await create(shop.context, shop.principal, draft, shop.clock.now(), key)
+        request = keyed(shop.principal, key)
+        made = await create(shop.context, shop.principal, draft, shop.clock.now(), request)
         self._note("invoice", [made.id, made.share_token, draft.order_id, amount])
         self._orders.append((made.id, made.share_token))
 

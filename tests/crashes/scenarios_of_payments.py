@@ -2,7 +2,7 @@
 
 from counterfoil.core.errors import ConflictError
 from counterfoil.services import checkout, wallets
-from counterfoil.services.invoices import cancel, earlier
+from counterfoil.services.invoices import Created, cancel, earlier
 from tests.crashes.given import (
     HOUR_S,
     deep,
@@ -18,7 +18,7 @@ from tests.crashes.given import (
     three_shown,
 )
 from tests.crashes.stage import Stage
-from tests.services.shop import Shop
+from tests.services.shop import Shop, keyed
 from tests.sim.chain import TOKEN
 
 # --- invoices ----------------------------------------------------------------------------------
@@ -34,7 +34,13 @@ async def an_invoice_is_made_with_a_key_and_asked_for_again(stage: Stage) -> Non
     made = await stage.order("A", key="order-1")
     again = await stage.order("A", key="order-1")
     assert made == again
-    kept = await stage.do(lambda shop: earlier(shop.context, shop.principal, "order-1", b""))
+
+    async def ask(shop: Shop) -> Created | None:
+        request = keyed(shop.principal, "order-1")
+        assert request is not None
+        return await earlier(shop.context, request)
+
+    kept = await stage.do(ask)
     assert kept == made
 
 

@@ -25,7 +25,7 @@ from counterfoil.workers.courier import Courier
 from tests.conftest import FakeClock, FakeEntropy
 from tests.crashes.ground import Ground
 from tests.crashes.picture import take_picture
-from tests.services.shop import PRICES, SECOND, Shop, open_shop
+from tests.services.shop import PRICES, SECOND, Shop, keyed, open_shop
 from tests.sim.chain import COIN, TOKEN, WorldChain
 from tests.sim.process import CrashError
 from tests.sim.receiver import Receiver
@@ -170,7 +170,11 @@ class Stage:
         """Order something, and keep what was answered."""
         draft = Draft(Decimal(amount), "USD", order_id=name, **fields)
         now = self.outside.clock.now()
-        made = await self.do(lambda shop: create(shop.context, shop.principal, draft, now, key))
+        made = await self.do(
+            lambda shop: create(
+                shop.context, shop.principal, draft, now, keyed(shop.principal, key)
+            )
+        )
         self.outside.orders[name] = made
         return made
 

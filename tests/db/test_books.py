@@ -4,12 +4,13 @@ import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.invoice import Status
-from counterfoil.db import books
+from counterfoil.core.payment import LateMoney
+from counterfoil.db import books, merchants
 from counterfoil.db.books import Books
 from counterfoil.db.engine import Database
 from tests.conftest import FakeClock
 from tests.services.moves import attach, credited_ids, detach
-from tests.services.shop import Shop, open_shop
+from tests.services.shop import MINUTE, Shop, open_shop
 
 _ROW = "(merchant_id, mode, transfer_id, reason, created_at) VALUES (1, 'live', 1, 'no_quote', 0)"
 
@@ -39,8 +40,29 @@ async def shop(database: Database, clock: FakeClock) -> Shop:
     return shop
 
 
+@pytest.fixture
+async def stall(database: Database, clock: FakeClock) -> Shop:
+    return await open_shop(database, clock, wallet="w1stall")
+
+
 async def looked_through(shop: Shop) -> Books:
     return await shop.store.read(books.check)
+
+
+async def test_late_money_that_waits_for_the_merchant_is_named(stall: Shop) -> None:
+    who = stall.principal.merchant_id
+    now = stall.clock.now()
+    await stall.store.write(lambda c: merchants.set_late_money(c, who, LateMoney.HOLD))
+    first, second = [await stall.invoice(due_at=now + 10 * MINUTE) for _ in range(2)]
+    for invoice, minutes in ((first, 0), (second, 13)):
+        quote = await stall.quote(invoice)
+        await stall.look(minutes * 60)
+        stall.chain.pay(quote.address, quote.amount_atomic)
+        await stall.look()
+    assert await stall.store.read(books.list_undecided) == [second.id]
+    (payment_id,) = await credited_ids(stall, second)
+    await attach(stall, await detach(stall, payment_id), second, "25.00")
+    assert await stall.store.read(books.list_undecided) == []
 
 
 async def test_they_balance(shop: Shop) -> None:

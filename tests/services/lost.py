@@ -8,7 +8,7 @@ from counterfoil.core.access import Principal
 from counterfoil.db.copies import Copy
 from counterfoil.db.engine import Database
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import keeping, rates, watching
+from counterfoil.services import rates, restoring, watching
 from counterfoil.services.context import Context
 from tests.conftest import FakeEntropy
 from tests.services.shop import PRICES, Shop
@@ -29,9 +29,9 @@ async def restore(shop: Shop, path: Path, elsewhere: Database) -> Shop:
     """Return the shop as it is after a restore, on the chain as it is now; nothing is read yet."""
     with Copy(path) as copy:
         copy.check()
-        aside = keeping.keep_aside(copy, shop.context.methods, shop.clock.now())
+        aside = restoring.keep_aside(copy, shop.context.methods, shop.clock.now())
         await elsewhere.migrate()
-        await keeping.restore(elsewhere, shop.context.methods, copy, aside, shop.clock.now())
+        await restoring.restore(elsewhere, shop.context.methods, copy, aside, shop.clock.now())
     context = Context(
         store=elsewhere,
         methods=shop.context.methods,

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +25,7 @@ from counterfoil.services import rates, upkeep, wallets, watching
 from counterfoil.services.context import Context, Methods
 from counterfoil.services.invoices import Draft, create
 from counterfoil.services.quotes import choose
+from counterfoil.services.repeats import Request
 from tests.conftest import FakeClock, FakeEntropy
 from tests.sim.chain import COIN, WorldChain
 
@@ -42,6 +44,10 @@ class Shop:
     context: Context
     principal: Principal
     watch: watching.Watch
+    due_dates: upkeep.DueDates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.due_dates = upkeep.DueDates(self.context)
 
     async def invoice(self, amount: str = "25.00", **fields: Any) -> Invoice:
         """Make an invoice and open its first quote."""
@@ -100,7 +106,8 @@ class Shop:
 
     async def tick(self) -> None:
         """Let the clock worker look at what is due."""
-        await upkeep.DueDates(self.context).assess(self.clock.now())
+        self.due_dates.context = self.context
+        await self.due_dates.assess(self.clock.now())
 
     async def events(self, invoice: Invoice | None = None) -> list[str]:
         """Return the types of what has been told, in order."""
@@ -133,6 +140,30 @@ class Shop:
                 now=self.clock.now(),
             )
         )
+
+
+@contextmanager
+def counted(store: Store) -> Iterator[list[str]]:
+    """Collect the statements that run meanwhile."""
+    engine: Any = store._engine  # type: ignore[attr-defined]  # noqa: SLF001  # where all of them pass
+    engine = getattr(engine, "sync_engine", engine)
+    seen: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        seen.append(arguments[2])
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def keyed(who: Principal, key: str | None, body: bytes = b"") -> Request | None:
+    """Return a request for an invoice with an idempotency key, None without one."""
+    if key is None:
+        return None
+    return Request.of(who.merchant_id, who.mode, "POST /api/invoice", key, body)
 
 
 async def end_lease(shop: Shop) -> None:

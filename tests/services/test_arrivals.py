@@ -76,6 +76,24 @@ async def test_a_node_whose_clock_is_fast_makes_nobody_late(shop: Shop) -> None:
     assert await arrived_at(shop) == [shop.clock.now()]
 
 
+async def test_nor_is_anybody_late_for_a_clock_that_was_set_back(shop: Shop) -> None:
+    """Mined while the node was away, at a time up to which all had been seen once before."""
+    quote = await shop.quote(await shop.invoice())
+    await shop.look(8 * 60)
+    shop.clock.at -= 7 * MINUTE
+    await shop.tick()
+    shop.chain.is_away = True
+    await shop.look()
+    await shop.look(2 * 60)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.mine()
+    mined_at = shop.chain.blocks[-1].mined_at
+    await shop.look(3 * 60)
+    shop.chain.is_away = False
+    await shop.look()
+    assert await arrived_at(shop) == [mined_at]
+
+
 async def test_while_all_is_in_sight_the_node_is_not_asked(shop: Shop) -> None:
     quote = await shop.quote(await shop.invoice())
     await shop.look(5)

@@ -6,9 +6,11 @@ import pytest
 
 from counterfoil.core.errors import ConflictError, NotFoundError
 from counterfoil.core.invoice import Status
+from counterfoil.core.ports import Mode
 from counterfoil.services import chains, upkeep, watching
 from counterfoil.services.context import Context, Methods
 from tests.services.shop import MINUTE, Shop
+from tests.sim.chain import COIN, WorldChain
 
 
 def without_chains(shop: Shop) -> Context:
@@ -56,10 +58,18 @@ async def test_a_chain_that_is_watched_is_not_retired(shop: Shop) -> None:
     with pytest.raises(ConflictError, match=f"Take chains.{name} out of the settings"):
         await chains.retire(shop.context, name, shop.clock.now() + 10 * MINUTE)
     # Another server still has it in its settings.
-    with pytest.raises(ConflictError, match="retire it a minute later"):
+    with pytest.raises(ConflictError, match="was watched until a moment ago"):
         await chains.retire(without_chains(shop), name, shop.clock.now())
     with pytest.raises(NotFoundError, match=f"called dogecoin; it knows: {name}"):
         await chains.retire(shop.context, "dogecoin", shop.clock.now())
+
+
+async def test_the_chain_of_test_mode_stays(shop: Shop) -> None:
+    test_coin = replace(COIN, mode=Mode.TEST)
+    chain = WorldChain(methods=(test_coin,))
+    context = replace(shop.context, methods=Methods([chain]))
+    with pytest.raises(ConflictError, match="belongs to test mode"):
+        await chains.retire(context, chain.name, shop.clock.now() + 10 * MINUTE)
 
 
 async def test_open_payments_are_told(shop: Shop) -> None:

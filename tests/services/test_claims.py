@@ -11,7 +11,7 @@ from counterfoil.services import diagnosis
 from counterfoil.services.claims import CLAIMS_PER_HOUR_MAX, Claimed, claim
 from counterfoil.services.explanation import findings
 from tests.services.moves import listed, stray
-from tests.services.shop import MINUTE, Shop
+from tests.services.shop import MINUTE, Shop, open_shop
 
 
 async def say(shop: Shop, invoice: Invoice, text: str) -> Claimed:
@@ -67,6 +67,17 @@ async def test_on_a_shared_address_nothing_is_credited_or_told_of_others(stall: 
     assert await stall.inbox() == ["no_exact_amount"]
 
 
+async def test_on_a_shared_address_nobody_is_promised_what_the_amount_must_tell(
+    stall: Shop,
+) -> None:
+    invoice = await stall.invoice()
+    quote = await stall.quote(invoice)
+    short = stall.chain.pay(quote.address, quote.amount_atomic // 2)
+    assert await say(stall, invoice, short.txid) is Claimed.TO_SHOP
+    await stall.look()
+    assert await say(stall, invoice, short.txid) is Claimed.REVIEW
+
+
 async def test_a_claim_ranks_the_inbox(stall: Shop) -> None:
     near, claimed = await stall.invoice("25.00"), await stall.invoice("99.00")
     item_id = await stray(stall, near)
@@ -102,9 +113,13 @@ async def test_where_the_node_is_away_nothing_is_known(shop: Shop) -> None:
     assert await say(shop, invoice, "ab" * 32) is Claimed.UNSEEN
 
 
-async def test_where_nothing_was_asked_for_nothing_is_looked_for(shop: Shop) -> None:
+async def test_before_a_price_is_made_it_is_looked_for_wherever_it_may_be(shop: Shop) -> None:
     invoice = await shop.read(await shop.order())
-    assert await say(shop, invoice, "ab" * 32) is Claimed.UNSEEN
+    assert await say(shop, invoice, "ab" * 32) is Claimed.UNKNOWN
+    bare = await open_shop(shop.store, shop.clock, name="Bare", wallet=None, chain=shop.chain)
+    bare.context = shop.context
+    invoice = await bare.read(await bare.order())
+    assert await say(bare, invoice, "ab" * 32) is Claimed.UNSEEN
 
 
 @pytest.mark.parametrize("text", ["", "  ", "short", "x" * 129, "a b c d e f", "<script>alert</>"])

@@ -84,7 +84,7 @@ async def test_of_a_thousand_raised_fees_few_are_read_again(shop: Shop) -> None:
     # As many may be gone at once, where a node has dropped them all.
     at_once = sa.update(chain_transaction).where(chain_transaction.c.gone_at.is_not(None))
     await shop.store.write(lambda c: c.execute(at_once.values(gone_at=shop.clock.now())))
-    telling = await shop.store.read(lambda c: payments.list_telling(c, [invoice.id]))
+    telling = await shop.store.read(lambda c: payments.list_deciding(c, [invoice.id]))
     known = await shop.store.read(lambda c: payments.list_credited(c, invoice.id))
     assert (len(telling[invoice.id]), len(known)) == (2, 21)
     # The last one that is gone is the cause, should the one that is left go too.

@@ -11,16 +11,18 @@ import pytest
 import sqlalchemy as sa
 
 from counterfoil.core import matching
-from counterfoil.core.ports import Store
-from counterfoil.db import deliveries, payments, transactions
+from counterfoil.core.ports import Answer, Attempt, Store
+from counterfoil.db import amounts, deliveries, payments, transactions
 from counterfoil.db.quotes import Quote
 from counterfoil.db.schema import (
+    attempt,
     chain_transaction,
     channel,
     delivery,
     event,
     inbox,
     payment,
+    quote,
     transfer,
 )
 from counterfoil.services import outbox, strays
@@ -157,6 +159,42 @@ async def test_idle_channels_cost_a_claim_nothing(shop: Shop) -> None:
         assert deliveries.list_waiting_channels(connection, now, now, [], 64) == [well]
 
     done, little = await cost(shop.store, look)
+    assert done < little
+
+
+async def test_the_log_of_a_channel_reads_no_attempts_but_its_last_ones(shop: Shop) -> None:
+    well = await shop.listen()
+    await shop.tell(await shop.order())
+    now = shop.clock.now()
+
+    def send(connection: sa.Connection) -> list[deliveries.Delivery]:
+        return deliveries.claim_due(connection, well, now, now, 4)
+
+    (claimed,) = await shop.store.write(send)
+    made = outbox.Made(claimed, Attempt(Answer.RETRY, 500, 3, "", None), jitter=0)
+    await outbox.record(shop.store, [made], now)
+    await shop.listen()
+    await shop.tell(await shop.order())
+    last_id = sa.select(sa.func.max(delivery.c.id))
+    other_id = await shop.store.read(lambda c: c.execute(last_id).scalar_one())
+    await shop.store.write(lambda c: copy(c, attempt, lambda _: {"delivery_id": other_id}))
+
+    def read(connection: sa.Connection) -> None:
+        *_, sent = deliveries.list_sent(connection, well, 20)
+        assert (sent.attempts, sent.last_status) == (1, 500)
+
+    done, little = await cost(shop.store, read)
+    assert done < little
+
+
+# --- what shared addresses hold ------------------------------------------------------------------
+
+
+async def test_quotes_of_old_cost_the_sweeper_nothing(stall: Shop) -> None:
+    await stall.invoice()
+    await stall.store.write(lambda c: copy(c, quote, lambda n: {"lock_until": n, "tag": str(n)}))
+    now = stall.clock.now()
+    done, little = await cost(stall.store, lambda c: amounts.start_quarantine(c, now))
     assert done < little
 
 

@@ -12,13 +12,15 @@ from counterfoil.core.errors import ConflictError, InvalidError
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.money import ceil_value
 from counterfoil.core.quote import Rate
-from counterfoil.db.schema import transfer
+from counterfoil.db.schema import claim, transfer
 from counterfoil.rates.fixed import FixedRates
 from counterfoil.services import inbox, rates
+from counterfoil.services.claims import Claimed
 from counterfoil.services.invoices import cancel
 from counterfoil.services.payments import reassess
 from tests.services.moves import actor, attach, credited_ids, deeds, detach, listed, stray
-from tests.services.shop import MINUTE, Shop
+from tests.services.shop import MINUTE, Shop, open_shop
+from tests.services.test_claims import say
 
 # --- what is listed ---------------------------------------------------------------------------
 
@@ -41,6 +43,30 @@ async def test_what_lies_there_is_listed_with_the_invoice_it_was_meant_for(stall
     )
     assert shown["message"] == "No invoice had a price of exactly this amount when it came."
     assert shown["address"] == "w1stall"
+
+
+async def test_who_pays_the_address_of_an_order_before_its_price_is_made(shop: Shop) -> None:
+    """The shop showed the address itself; its payer has never opened the pay page."""
+    given = {"coin_symbol": "COIN", "wallet_address": "w1static"}
+    await shop.order("45.00")
+    order_id = await shop.order("45.00", **given)
+    sent = shop.chain.pay("w1static", 45_000_000)
+    order = await shop.read(order_id)
+    assert await say(shop, order, sent.txid) is Claimed.TO_SHOP
+    claimed = sa.delete(claim)
+    await shop.look()
+    (found,) = await listed(shop)
+    assert found.candidates[0].reason == f"the payer of INV {order_id} named this transaction"
+    await shop.store.write(lambda c: c.execute(claimed))
+    (found,) = await listed(shop)
+    words = f"INV {order_id} names this address and has asked for no amount yet"
+    assert [(each.invoice_id, each.reason) for each in found.candidates] == [(order_id, words)]
+    assert await say(shop, order, sent.txid) is Claimed.REVIEW
+    # The other merchants' orders are nobody's business here.
+    other = await open_shop(shop.store, shop.clock, name="Other", wallet=None, chain=shop.chain)
+    assert await listed(other) == []
+    await attach(shop, found.item.id, order)
+    assert (await shop.read(order_id)).standing.status is Status.CONFIRMING
 
 
 async def test_the_amount_of_long_ago_is_known_again(stall: Shop) -> None:

@@ -1,7 +1,5 @@
 """Many payments in one look: each counts as if it had come alone, and together they cost little."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -10,28 +8,11 @@ import sqlalchemy as sa
 
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.invoice import Status
-from counterfoil.core.ports import Store
+from counterfoil.db import payments as rows
 from counterfoil.db.invoices import Invoice
 from counterfoil.db.schema import event, payment
 from counterfoil.services import payments, watching
-from tests.services.shop import Shop, open_shop
-
-
-@contextmanager
-def counted(store: Store) -> Iterator[list[str]]:
-    """Collect the statements that run meanwhile."""
-    engine: Any = store._engine  # type: ignore[attr-defined]  # noqa: SLF001  # where all of them pass
-    engine = getattr(engine, "sync_engine", engine)
-    seen: list[str] = []
-
-    def note(*arguments: Any) -> None:
-        seen.append(arguments[2])
-
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
+from tests.services.shop import Shop, counted, open_shop
 
 
 async def pay_all(shop: Shop, made: list[Invoice]) -> None:
@@ -74,6 +55,45 @@ async def test_one_transaction_that_pays_an_invoice_many_times_is_as_cheap(shop:
         assert await shop.status(invoice) is Status.CONFIRMING
         taken.append(len(statements))
     assert abs(taken[0] - taken[1]) <= 1, taken
+
+
+async def test_what_a_transaction_spends_is_read_once_for_all_that_it_pays(shop: Shop) -> None:
+    """A thousand inputs and a thousand outputs are no million texts."""
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    outpoints = tuple(f"{number:064x}:0" for number in range(100))
+    shop.chain.broadcast(*[(quote.address, 1_000)] * 100, spends=outpoints)
+    await shop.look()
+
+    def read(connection: sa.Connection) -> None:
+        alone = rows.list_credited(connection, invoice.id)
+        beside_others = rows.list_deciding(connection, [invoice.id])[invoice.id]
+        for listed in (alone, beside_others):
+            assert len(listed) == 100
+            assert len(listed[0].payment.spends) == 100
+            assert len({id(each.payment.spends) for each in listed}) == 1
+
+    with counted(shop.store) as statements:
+        await shop.store.read(read)
+    of_payments = [each for each in statements if "FROM payment" in each]
+    assert of_payments
+    assert not any("spends" in each for each in of_payments)
+
+
+async def test_strays_at_a_shared_address_take_as_many_statements_for_many(stall: Shop) -> None:
+    await stall.listen()
+    quote = await stall.quote(await stall.invoice("250.00"))
+
+    async def statements_of_strays(count: int) -> int:
+        amounts = range(1_000, 1_000 + count)
+        stall.chain.broadcast(*((quote.address, amount) for amount in amounts))
+        with counted(stall.store) as seeing:
+            await stall.look()
+        return len(seeing)
+
+    two, many = await statements_of_strays(2), await statements_of_strays(24)
+    assert abs(two - many) <= 1, (two, many)
+    assert await stall.inbox() == ["no_exact_amount"] * 26
 
 
 async def test_strays_too_take_as_many_statements_for_many_as_for_two(shop: Shop) -> None:

@@ -84,6 +84,30 @@ async def test_events_of_one_invoice_go_one_after_the_other(shop: Shop) -> None:
     assert (await claim_one(shop)).event_id == second
 
 
+async def test_what_is_told_of_no_invoice_waits_for_nothing(stall: Shop) -> None:
+    """Each transfer in the inbox is another matter: one that is not heard holds up no other."""
+    channel_id = await stall.listen(EventType.INBOX)
+    quote = await stall.quote(await stall.invoice())
+    stall.chain.broadcast(*((quote.address, amount) for amount in (1_001, 1_002)))
+    await stall.look()
+    failed, heard = await claim(stall)
+    await answer(stall, failed, LATER)
+    await answer(stall, heard, OK)
+    stall.chain.pay(quote.address, 1_003)
+    await stall.look()
+    await answer(stall, await claim_one(stall), OK)
+    # Whoever asks for it again gets the same, in its own time too.
+    assert await outbox.redeliver(stall.store, channel_id, heard.event_id, stall.clock.now())
+    await answer(stall, await claim_one(stall), OK)
+    assert await states(stall) == ["due", "delivered", "delivered"]
+    listed = await outbox.list_sent(stall.store, channel_id, 9)
+    assert [(each.invoice_id, each.last_status) for each in listed] == [
+        (None, 200),
+        (None, 200),
+        (None, 500),
+    ]
+
+
 async def test_a_busy_channel_keeps_nobody_else_waiting(shop: Shop) -> None:
     slow, quick = await shop.listen(EventType.DETECTED), await shop.listen(EventType.CONFIRMED)
     for _ in range(10):

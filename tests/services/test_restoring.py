@@ -24,14 +24,14 @@ from counterfoil.db.schema import (
     payment,
     wallet,
 )
-from counterfoil.services import keeping, outbox
+from counterfoil.services import outbox, restoring
 from counterfoil.services.context import Methods
 from counterfoil.services.outbox import Made
 from tests.services.lost import back_up, restore
 from tests.services.shop import MINUTE, SECOND, Shop
 
 DAY = 24 * 60 * MINUTE
-GAP = keeping.NUMBERS_GAP
+GAP = restoring.NUMBERS_GAP
 # What a restore changes; all else is as it was.
 MOVED = {
     "merchant": {"seq_live", "seq_test", "last_event_at", "last_event_number"},
@@ -263,7 +263,7 @@ async def test_more_is_set_aside_where_more_was_shown(
     def count(after_ms: int) -> int:
         with Copy(path) as copy:
             now = shop.clock.now() + after_ms
-            (aside,) = keeping.keep_aside(copy, shop.context.methods, now)
+            (aside,) = restoring.keep_aside(copy, shop.context.methods, now)
         return len(aside.addresses)
 
     assert count(0) == 1_000 + 3 * 10
@@ -271,7 +271,7 @@ async def test_more_is_set_aside_where_more_was_shown(
     shop.clock.advance(DAY)
     later = await back_up(shop, database, tmp_path)
     with Copy(later) as copy:
-        (aside,) = keeping.keep_aside(copy, shop.context.methods, shop.clock.now() + DAY // 2)
+        (aside,) = restoring.keep_aside(copy, shop.context.methods, shop.clock.now() + DAY // 2)
     assert len(aside.addresses) == 1_000 + 50
 
 
@@ -281,7 +281,7 @@ async def test_a_wallet_that_is_removed_gets_nothing_set_aside(
     now = shop.clock.now()
     await shop.store.write(lambda c: c.execute(sa.update(wallet).values(removed_at=now)))
     with Copy(await back_up(shop, database, tmp_path)) as copy:
-        assert keeping.keep_aside(copy, Methods([]), now) == []
+        assert restoring.keep_aside(copy, Methods([]), now) == []
 
 
 # --- telling -----------------------------------------------------------------------------------
@@ -337,10 +337,10 @@ async def test_a_restore_that_breaks_off_leaves_nothing(
     now = shop.clock.now()
     await elsewhere.migrate()
     with Copy(path) as copy:
-        (aside,) = keeping.keep_aside(copy, shop.context.methods, now)
+        (aside,) = restoring.keep_aside(copy, shop.context.methods, now)
         broken = replace(aside, wallet=replace(aside.wallet, merchant_id=99))
         with pytest.raises(sa.exc.IntegrityError):
-            await keeping.restore(elsewhere, shop.context.methods, copy, [broken], now)
+            await restoring.restore(elsewhere, shop.context.methods, copy, [broken], now)
     rows = await elsewhere.read(contents)
     assert {name for name, found in rows.items() if found} == set()
     await restore(shop, path, elsewhere)
@@ -351,12 +351,12 @@ async def test_addresses_that_cannot_be_watched_are_told(
 ) -> None:
     with Copy(await back_up(shop, database, tmp_path)) as copy:
         with pytest.raises(SettingsError) as refused:
-            keeping.keep_aside(copy, Methods([]), shop.clock.now())
+            restoring.keep_aside(copy, Methods([]), shop.clock.now())
         assert refused.value.code == "method_switched_off"
         assert "COIN" in refused.value.message
         other = replace(shop.chain, network="test:other")
         with pytest.raises(SettingsError) as refused:
-            keeping.keep_aside(copy, Methods([other]), shop.clock.now())
+            restoring.keep_aside(copy, Methods([other]), shop.clock.now())
         assert refused.value.code == "another_network"
 
 
@@ -368,7 +368,7 @@ async def test_a_coin_that_was_switched_on_later_rests_too(
     methods = Methods([shop.chain, later])
     await elsewhere.migrate()
     with Copy(path) as copy:
-        aside = keeping.keep_aside(copy, methods, shop.clock.now())
-        await keeping.restore(elsewhere, methods, copy, aside, shop.clock.now())
+        aside = restoring.keep_aside(copy, methods, shop.clock.now())
+        await restoring.restore(elsewhere, methods, copy, aside, shop.clock.now())
     states = await elsewhere.read(lambda c: loops.list_chains(c, [shop.chain.name, "later"]))
-    assert {state.amounts_rest_ms for state in states} == {keeping.AMOUNTS_REST_MS}
+    assert {state.amounts_rest_ms for state in states} == {restoring.AMOUNTS_REST_MS}

@@ -1,4 +1,4 @@
-"""Reading a chain: leases, reorgs, crashes and nodes that change their minds, on both databases."""
+"""Reading a chain: what has been seen, crashes, and two processes, on both databases."""
 
 import asyncio
 import random
@@ -9,10 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.invoice import Status
-from counterfoil.core.ports import Block, Mempool
-from counterfoil.db import invoices, loops
+from counterfoil.core.ports import Mempool
+from counterfoil.db import invoices
 from counterfoil.db.engine import Database
-from counterfoil.db.invoices import Invoice
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import due_reassess, header
 from counterfoil.services import watching
@@ -20,85 +19,12 @@ from counterfoil.services.context import Context
 from counterfoil.services.watching import LeaseLostError, Watch
 from tests.conftest import FakeClock
 from tests.services.shop import MINUTE, SECOND, Shop, end_lease, open_shop
+from tests.services.watches import confirming, cursor, trouble
 from tests.sim.chain import WorldChain
 
 
 class CrashError(Exception):
     """The process ends here."""
-
-
-def another(shop: Shop) -> Watch:
-    """Return another process's watch over the same chain."""
-    return Watch(shop.context, shop.chain, "another")
-
-
-async def cursor(shop: Shop) -> loops.Cursor:
-    found = await shop.store.read(lambda c: loops.get_cursor(c, shop.chain.name))
-    assert found is not None
-    return found
-
-
-async def trouble(shop: Shop) -> str | None:
-    (state,) = await watching.list_states(shop.context)
-    return state.trouble
-
-
-async def read_all(watch: Watch, now: int) -> None:
-    while await watch.look(now):
-        pass
-
-
-async def _confirming(shop: Shop) -> Invoice:
-    """Return an invoice whose payment waits for a block."""
-    await shop.listen()
-    invoice = await shop.invoice()
-    quote = await shop.quote(invoice)
-    shop.chain.pay(quote.address, quote.amount_atomic)
-    await shop.look()
-    assert await shop.status(invoice) is Status.CONFIRMING
-    return invoice
-
-
-# --- one writer --------------------------------------------------------------------------------
-
-
-async def test_a_second_process_waits_for_the_lease(shop: Shop) -> None:
-    second = another(shop)
-    shop.chain.mine()
-    assert await second.look(shop.clock.now()) is False
-    assert (await cursor(shop)).height == 0
-    await shop.watch.release()
-    await read_all(second, shop.clock.now())
-    assert (await cursor(shop)).height == 1
-
-
-async def test_a_lease_that_ran_out_is_taken_over(shop: Shop) -> None:
-    await end_lease(shop)
-    second = another(shop)
-    shop.chain.mine()
-    await read_all(second, shop.clock.now())
-    assert (await cursor(shop)).height == 1
-    # The first one comes back when the second has gone.
-    await second.release()
-    shop.chain.mine()
-    await shop.look(6)
-    assert (await cursor(shop)).height == 2
-
-
-async def test_who_slept_through_the_lease_records_nothing(shop: Shop) -> None:
-    invoice = await _confirming(shop)
-    await end_lease(shop)
-    second = another(shop)
-    shop.chain.mine(2)
-    await second.look(shop.clock.now())
-    assert await shop.status(invoice) is Status.PAID
-    # The first one still believes that it watches, and sees the same blocks and a new one.
-    shop.chain.mine()
-    with pytest.raises(LeaseLostError):
-        await shop.watch.look(shop.clock.now())
-    assert (await cursor(shop)).height == 2
-    assert await shop.watch.look(shop.clock.now()) is False
-    assert await shop.events(invoice) == ["payment_detected", "payment_confirmed"]
 
 
 async def test_what_one_chain_clears_another_has_still_to_do(shop: Shop) -> None:
@@ -112,116 +38,6 @@ async def test_what_one_chain_clears_another_has_still_to_do(shop: Shop) -> None
         return invoices.list_due_reassess(connection, "other", 10)
 
     assert await shop.store.write(write) == [order]
-
-
-# --- reorgs ------------------------------------------------------------------------------------
-
-
-async def test_the_block_that_we_began_at_is_replaced(database: Database, clock: FakeClock) -> None:
-    chain = WorldChain()
-    chain.mine(20)
-    shop = await open_shop(database, clock, chain=chain)
-    assert (await cursor(shop)).height == 20
-    chain.reorg(3, keep=True)
-    await shop.look()
-    assert await cursor(shop) == loops.Cursor(21, chain.blocks[21].hash)
-    assert await trouble(shop) is None
-
-
-async def test_a_reorg_of_three_hundred_blocks(shop: Shop) -> None:
-    invoice = await _confirming(shop)
-    shop.chain.mine(300)
-    await shop.look()
-    assert await shop.status(invoice) is Status.PAID
-    shop.chain.reorg(300, keep=False)
-    await shop.look()
-    assert await shop.status(invoice) is Status.CONFIRMING
-    shop.chain.mine(2)
-    await shop.look()
-    assert await shop.status(invoice) is Status.PAID
-    assert (await cursor(shop)).height == 303
-
-
-async def test_a_reorg_below_what_is_kept_stops_and_tells(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loops, "HEADERS_KEPT", 5)
-    invoice = await _confirming(shop)
-    shop.chain.mine(10)
-    await shop.look()
-    before, told = await cursor(shop), await shop.events()
-    was = list(shop.chain.blocks)
-    shop.chain.reorg(8, keep=False)
-    for _ in range(3):
-        await shop.look()
-    assert "parts from ours below block 6" in (await trouble(shop) or "")
-    assert await cursor(shop) == before
-    assert await shop.status(invoice) is Status.PAID
-    assert await shop.events() == told
-    # The operator has mended the node.
-    shop.chain.blocks = was
-    shop.chain.mine()
-    await shop.look()
-    assert await trouble(shop) is None
-    assert (await cursor(shop)).height == before.height + 1
-
-
-class FickleChain(WorldChain):
-    """A node that goes over to another branch, and back, while it is asked for blocks."""
-
-    other: list[Block] | None = None
-
-    async def block(self, block_hash: str) -> Block | None:
-        found = await super().block(block_hash)
-        if self.other is not None:
-            self.blocks, self.other = self.other, None
-        return found
-
-
-async def test_a_node_that_changes_its_mind_during_a_walk_back(
-    database: Database, clock: FakeClock
-) -> None:
-    chain = FickleChain()
-    shop = await open_shop(database, clock, chain=chain)
-    invoice = await _confirming(shop)
-    chain.mine(6)
-    await shop.look()
-    before, told = await cursor(shop), await shop.events()
-    kept = list(chain.blocks)
-    chain.reorg(5, keep=False)
-    # After the first block of the new branch the node is on the old one again.
-    chain.other = kept
-    await shop.look()
-    assert await cursor(shop) == before
-    assert await trouble(shop) is None
-    assert await shop.events() == told
-    assert await shop.status(invoice) is Status.PAID
-
-
-async def test_a_node_that_lies_behind_means_wait(shop: Shop) -> None:
-    invoice = await _confirming(shop)
-    shop.chain.mine(3)
-    await shop.look()
-    told = await shop.events()
-    shop.chain.lag = 2
-    await shop.look()
-    assert "behind" in (await trouble(shop) or "")
-    assert await shop.status(invoice) is Status.PAID
-    shop.chain.lag = 0
-    await shop.look()
-    assert await trouble(shop) is None
-    assert await shop.events() == told
-
-
-async def test_another_chain_is_not_read(shop: Shop) -> None:
-    shop.chain.configured_genesis = "0" * 64
-    shop.chain.is_away = True
-    await shop.look()
-    shop.chain.is_away = False
-    shop.chain.mine()
-    await shop.look()
-    assert "another chain" in (await trouble(shop) or "")
-    assert (await cursor(shop)).height == 0
 
 
 # --- what has been seen ------------------------------------------------------------------------
@@ -262,6 +78,32 @@ async def test_a_block_that_comes_before_the_mempool_is_read(
     assert await shop.events(invoice) == ["payment_detected", "payment_confirmed"]
 
 
+async def test_nothing_expires_unseen_where_the_clock_was_set_back(shop: Shop) -> None:
+    """What had been seen up to 12:00 is not what happens from 11:51 on."""
+    invoice = await shop.invoice(due_at=shop.clock.now() + 16 * MINUTE)
+    await shop.look(20 * 60 - 5 * 60)
+    shop.clock.at -= 9 * MINUTE
+    await shop.tick()
+    shop.chain.is_away = True
+    await shop.look()
+    await shop.look(11 * 60)
+    await shop.tick()
+    assert await shop.status(invoice) is Status.UNPAID
+    shop.chain.is_away = False
+    await shop.look()
+    await shop.tick()
+    assert await shop.status(invoice) is Status.EXPIRED
+
+
+async def test_a_clock_that_was_set_back_is_followed_at_once(shop: Shop) -> None:
+    """Nothing happens on the chain, and what was seen is written down all the same."""
+    shop.clock.at -= 9 * MINUTE
+    for _ in range(2):
+        await shop.look(6)
+        (state,) = await watching.list_states(shop.context)
+        assert (state.watched_at, state.checked_at) == (shop.clock.now(), shop.clock.now())
+
+
 class CrowdedChain(WorldChain):
     """A node with more new transactions than a look takes: for now none is decoded."""
 
@@ -300,7 +142,7 @@ async def test_nothing_expires_before_a_crowd_is_looked_through(
 async def test_in_a_crowd_nothing_is_unknown(database: Database, clock: FakeClock) -> None:
     chain = CrowdedChain()
     shop = await open_shop(database, clock, chain=chain)
-    invoice = await _confirming(shop)
+    invoice = await confirming(shop)
     (payment,) = chain.pool.values()
     chain.drop(payment)
     chain.pay("w1else", 1_000)
@@ -311,7 +153,7 @@ async def test_in_a_crowd_nothing_is_unknown(database: Database, clock: FakeCloc
 
 
 async def test_a_transaction_is_unknown_for_half_an_hour_before_it_is_gone(shop: Shop) -> None:
-    invoice = await _confirming(shop)
+    invoice = await confirming(shop)
     (payment,) = shop.chain.pool.values()
     shop.chain.drop(payment)
     shop.chain.node_up_s = 60
@@ -338,7 +180,7 @@ async def test_a_transaction_is_unknown_for_half_an_hour_before_it_is_gone(shop:
 async def test_a_crash_between_facts_and_meaning_is_made_good(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    invoice = await _confirming(shop)
+    invoice = await confirming(shop)
 
     def crash(*_: Any) -> set[int]:
         raise CrashError

@@ -27,7 +27,7 @@ from counterfoil.core.ports import Mode
 from counterfoil.db import merchants, outbox
 from counterfoil.db.schema import metadata
 from counterfoil.rates.fixed import FixedRates
-from counterfoil.services import rates, wallets, watching
+from counterfoil.services import rates, upkeep, wallets, watching
 from counterfoil.services.audit import with_key
 from counterfoil.services.context import Context, Methods
 from counterfoil.workers.courier import Courier
@@ -170,6 +170,7 @@ class Server:
         self.watches = [
             watching.Watch(self.context, self.chain, f"process-{number}-{name}") for name in "ab"
         ]
+        self.due_dates = upkeep.DueDates(self.context)
         self.courier = Courier(
             self.store, {"webhook": self.receiver}, str, self.clock, self.entropy
         )
@@ -207,6 +208,7 @@ class Server:
     async def _look(self) -> None:
         self.chain.now = self.clock.now() + self.skew
         watch = self.watches[self.chance.randrange(8) == 0]
+        self.steps.note_look()
         # One who has lost the lease goes on with the next look.
         with suppress(watching.LeaseLostError):
             for _ in range(20):

@@ -42,6 +42,8 @@ class Steps:
     world: "Server"
     faults: list[str] = field(default_factory=list)
     _connection: sqlite3.Connection | None = None
+    # When a node last answered, by the clock as it is since: the server's own word is not enough.
+    _looked_at: int = 0
     _witness_id: int = 0
     _event_id: int = 0
     _transfer_id: int = 0
@@ -74,6 +76,15 @@ class Steps:
     def unsettle(self) -> None:
         """Take note that much happens in this step: its end does not say what was true within."""
         self._is_settled = False
+
+    def note_look(self) -> None:
+        """Take note that a look begins, if there is a node to look at."""
+        if not self.world.chain.is_away and self.world.chain.is_synced:
+            self._looked_at = self.world.clock.now()
+
+    def note_set_back(self) -> None:
+        """Take note that our clock was set back: nobody has looked at what it shows from now on."""
+        self._looked_at = min(self._looked_at, self.world.clock.now())
 
     def _note(self, figure: str | None, fault: str) -> None:
         """Keep what is wrong, once, and count it."""
@@ -173,7 +184,7 @@ class Steps:
 
     def _is_watched(self, invoice_id: int) -> bool:
         """Tell whether the chain has been watched past an invoice's due date, if it was shown."""
-        return not self.rows(_UNWATCHED, invoice_id)
+        return not self.rows(_UNWATCHED, invoice_id, self._looked_at)
 
     def _is_covered_on_chain(self, invoice_id: int) -> bool:
         """Tell whether an honest node's chain holds an invoice's money, deep enough.
@@ -301,7 +312,7 @@ _SHOWN = """
 _WITNESSED = "SELECT id, invoice_id, old, new FROM witness WHERE id > ? ORDER BY id"
 _UNWATCHED = """
     SELECT 1 FROM invoice i JOIN quote q ON q.invoice_id = i.id JOIN chain c ON c.name = q.chain
-    WHERE i.id = ? AND (c.watched_at IS NULL OR c.watched_at <= i.due_at)
+    WHERE i.id = ? AND (c.watched_at IS NULL OR c.watched_at <= i.due_at OR i.due_at >= ?)
 """
 _MOVED_BY_HAND = """
     SELECT a.transfer_id, a.act, a.invoice_id, p.invoice_id,

@@ -139,11 +139,17 @@ async def test_a_step_notices_what_else_happens(
 
 def check_noticed(world: World, violation: str, told: str) -> None:
     """Check that a world is whole, and that after a violation the next step says so."""
-    steps = Steps(world)
+    steps = Steps(world, _looked_at=world.steps._looked_at)
     steps.open(world.disk.path)
     steps.check()
     assert steps.faults == []
-    again = Steps(world, _is_settled=True, _tip=steps._tip, _in_time=steps._in_time)
+    again = Steps(
+        world,
+        _is_settled=True,
+        _looked_at=steps._looked_at,
+        _tip=steps._tip,
+        _in_time=steps._in_time,
+    )
     again.open(world.disk.path)
     connection = again._connection
     assert connection is not None
@@ -164,7 +170,7 @@ def check_noticed(world: World, violation: str, told: str) -> None:
 
 
 async def test_an_event_heard_before_an_earlier_one_is_noticed(world: World) -> None:
-    steps = Steps(world)
+    steps = Steps(world, _looked_at=world.steps._looked_at)
     steps.open(world.disk.path)
     connection = steps._connection
     assert connection is not None

@@ -85,7 +85,7 @@ class World(Server):
         loops = [
             self._look,
             self._deliver,
-            lambda: upkeep.DueDates(self.context).assess(self.clock.now()),
+            self._tick,
         ]
         loops += self.chance.choice([[], [], [self._look], [self._sweep]])
         self.chance.shuffle(loops)
@@ -93,6 +93,9 @@ class World(Server):
             if self.chance.randrange(4):
                 await self._risk(loop)
         self.clock.advance(self.chance.randrange(1, 5 * SECOND))
+
+    async def _tick(self) -> None:
+        await self.due_dates.assess(self.clock.now())
 
     async def _sweep(self) -> None:
         await upkeep.sweep(self.context, self.clock.now())
@@ -263,17 +266,21 @@ class World(Server):
         for watch in self.watches:
             with suppress(watching.LeaseLostError):
                 if watch._fence is None:
+                    self.steps.note_look()
                     await watch.look(self.clock.now())
 
     async def _move_clock(self) -> None:
         """Set our clock back, or the miners' wrong by much."""
         if self.chance.randrange(2):
-            back_ms = self.chance.choice([1, SECOND, 90 * SECOND, 9 * MINUTE, 9 * MINUTE])
+            back_ms = self.chance.choice([1, SECOND, 90 * SECOND, 9 * MINUTE, 25 * MINUTE])
             # At a shared address what is older than its price by two minutes does not pay it.
             most_ms = 2 * MINUTE if self.is_shared else 30 * MINUTE
             if self._set_back_ms + back_ms <= most_ms:
                 self._set_back_ms += back_ms
                 self.clock.advance(-back_ms)
+                self.steps.note_set_back()
+                # The server's own clock ticks each second.
+                await self._risk(self._tick)
                 await self._show()
         else:
             self.skew = self.chance.choice([0, -60 * MINUTE, 90 * MINUTE])
@@ -348,7 +355,7 @@ class World(Server):
             self.chain.now = self.clock.now()
             self.chain.mine()
             await self._look()
-            await upkeep.DueDates(self.context).assess(self.clock.now())
+            await self._tick()
             self.clock.advance(40 * MINUTE)
         await telling.resume(self.store, 1, self.clock.now())
         for event_id in self.receiver.list_missing():

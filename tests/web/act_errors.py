@@ -66,6 +66,19 @@ def refunding(**fields: Any) -> Recipe:
     return ask
 
 
+async def other_refund(world: World) -> httpx2.Response:
+    path = f"/api/invoice/{await world.invoice()}/refunds"
+    headers = {"Idempotency-Key": "refund-1"}
+    await world.request("POST", path, json={"amount": "1"}, headers=headers)
+    return await world.request("POST", path, json={"amount": "2"}, headers=headers)
+
+
+async def unkept_key(world: World) -> httpx2.Response:
+    path = f"/api/invoice/{await world.invoice()}/refunds"
+    headers = {"Idempotency-Key": "x" * 256}
+    return await world.request("POST", path, json={"amount": "1"}, headers=headers)
+
+
 async def ambiguous_method(world: World) -> httpx2.Response:
     # A server that takes one coin on two networks.
     for name in ("USDT-ETH", "USDT-TRON"):
@@ -75,6 +88,8 @@ async def ambiguous_method(world: World) -> httpx2.Response:
 
 ACTS: dict[tuple[str, str], Recipe] = {
     ("mark_invoice", "already_paid"): already_paid,
+    ("add_refund", "idempotency_mismatch"): other_refund,
+    ("add_refund", "invalid_idempotency_key"): unkept_key,
     ("add_refund", "missing"): refunding(amount=None),
     ("add_refund", "wrong_type"): refunding(amount=True),
     ("add_refund", "too_long"): refunding(note="x" * 501),

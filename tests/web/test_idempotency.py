@@ -63,6 +63,27 @@ async def test_of_different_bodies_at_the_same_time_one_wins(world: World) -> No
     assert await count(world) == 1
 
 
+async def test_the_same_refund_is_noted_once(world: World) -> None:
+    path = f"/api/invoice/{await world.invoice()}/refunds"
+    other = f"/api/invoice/{await world.invoice()}/refunds"
+    body = b'{"amount": "6.00"}'
+
+    async def note(content: bytes = body, where: str = path) -> httpx2.Response:
+        return await world.request("POST", where, content=content, headers=KEY)
+
+    answers = await asyncio.gather(*(note() for _ in range(6)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    mismatch = await note(b'{"amount": "7.00"}')
+    assert mismatch.status_code == 409
+    assert mismatch.json()["error"]["code"] == "idempotency_mismatch"
+    # Of another invoice it is another request.
+    assert (await note(where=other)).status_code == 200
+    for where in (path, other):
+        noted = (await world.request("GET", where)).json()["refunds"]
+        assert [each["amount"] for each in noted] == ["6.00"]
+
+
 async def test_an_error_is_not_kept(world: World) -> None:
     wrong = await world.post({"amount": -1, "fiat_currency": "USD"}, headers=KEY)
     assert wrong.status_code == 422

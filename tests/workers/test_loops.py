@@ -20,7 +20,7 @@ from counterfoil.services.upkeep import DueDates
 from counterfoil.workers import clock as expiry
 from counterfoil.workers import lookout, quoter, sweeper, watcher
 from tests.conftest import FakeClock, FakeEntropy
-from tests.services.shop import MINUTE, Shop
+from tests.services.shop import MINUTE, Shop, keyed
 
 DAY_MS = 24 * 60 * MINUTE
 
@@ -64,6 +64,16 @@ async def test_the_watcher_outlives_the_loss_of_its_lease(shop: Shop) -> None:
         return bool(await shop.store.read(lambda c: c.execute(holder).scalar_one() == "Shop"))
 
     await run_until(watcher.follow(shop.watch, shop.clock, bell), is_ours_again)
+
+
+async def test_the_lease_is_kept_while_a_look_lasts(shop: Shop) -> None:
+    await shop.store.write(lambda c: c.execute(sa.update(lease).values(until=1)))
+
+    async def is_kept() -> bool:
+        until = sa.select(lease.c.until)
+        return bool(await shop.store.read(lambda c: c.execute(until).scalar_one()) > 1)
+
+    await run_until(watcher.keep_lease(shop.watch, shop.clock), is_kept)
 
 
 async def test_the_clock_expires_what_is_due(shop: Shop) -> None:
@@ -113,8 +123,9 @@ async def test_the_sweeper_drops_what_is_old_and_notes_what_was_used(shop: Shop)
     keyring = Keyring(shop.store)
     await keyring.authenticate(key, now)
     draft = Draft(Decimal(1), "USD")
-    await create(shop.context, shop.principal, draft, now - DAY_MS - 1, "old", b"")
-    await create(shop.context, shop.principal, draft, now, "new", b"")
+    old, new = (keyed(shop.principal, name) for name in ("old", "new"))
+    await create(shop.context, shop.principal, draft, now - DAY_MS - 1, old)
+    await create(shop.context, shop.principal, draft, now, new)
 
     async def is_noted() -> bool:
         return (await keys.list_all(shop.store, who))[0].last_used_at is not None

@@ -17,9 +17,9 @@ from counterfoil.core.errors import SettingsError
 from counterfoil.db import merchants, migrate, restoring
 from counterfoil.db.copies import Copy
 from counterfoil.db.engine import Database
-from counterfoil.services import keeping
 from counterfoil.services.context import Methods
-from counterfoil.services.keeping import KeptAside
+from counterfoil.services.restoring import KeptAside, keep_aside, not_empty
+from counterfoil.services.restoring import restore as restore_rows
 from counterfoil.settings import Settings
 
 _FILE_MODE = 0o600
@@ -126,7 +126,7 @@ async def restore(settings: Settings, file: Path) -> Restored:
             open_with(settings, check)
         database = open_store(settings)
         methods = Methods(build_chains(settings, database, SystemClock()))
-        aside = keeping.keep_aside(copy, methods, now)
+        aside = keep_aside(copy, methods, now)
         if settings.sqlite_file is not None:
             make_folder(settings.data)
         await _fill(database, methods, copy, aside, now)
@@ -139,9 +139,9 @@ async def _fill(
     await database.start()
     try:
         if not await database.read(restoring.is_empty):
-            raise keeping.not_empty()
+            raise not_empty()
         await database.migrate()
-        await keeping.restore(database, methods, copy, aside, now)
+        await restore_rows(database, methods, copy, aside, now)
     finally:
         await database.close()
 

@@ -188,3 +188,8 @@ async def list_chain_states(database: Database) -> list[loops.ChainState]:
 async def check_books(database: Database) -> books.Books:
     """Return whether what must hold of all rows together does."""
     return await database.read(books.check)
+
+
+async def list_undecided(database: Database) -> list[int]:
+    """Return the invoices whose late money waits for the merchant."""
+    return await database.read(books.list_undecided)

@@ -139,11 +139,14 @@ def _loops(here: Installation) -> Mapping[str, Loop]:
     # On SQLite only one process serves, so after a crash it need not wait for its own old lease.
     holder = "serve" if here.settings.sqlite_file is not None else _holder(here.entropy)
     courier = Courier(database, here.channels, here.vault.decrypt, clock, here.entropy)
+    watches = {chain.name: Watch(context, chain, holder) for chain in here.chains}
     watchers = {
-        f"watch-{chain.name}": partial(
-            watcher.follow, Watch(context, chain, holder), clock, database.listen("chains")
-        )
-        for chain in here.chains
+        f"watch-{name}": partial(watcher.follow, watch, clock, database.listen("chains"))
+        for name, watch in watches.items()
+    }
+    keepers = {
+        f"lease-{name}": partial(watcher.keep_lease, watch, clock)
+        for name, watch in watches.items()
     }
     quoters = {
         f"ask-{source.name}": partial(quoter.ask, database, source, clock)
@@ -151,6 +154,7 @@ def _loops(here: Installation) -> Mapping[str, Loop]:
     }
     return {
         **watchers,
+        **keepers,
         **quoters,
         "clock": partial(expiry.expire, DueDates(context), clock),
         "courier": partial(courier.run, database.listen("outbox")),

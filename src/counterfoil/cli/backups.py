@@ -10,7 +10,7 @@ from counterfoil.cli.session import Sentences, session_of
 
 if TYPE_CHECKING:
     from counterfoil.app.backups import Contents, Restored
-    from counterfoil.services.keeping import KeptAside
+    from counterfoil.services.restoring import KeptAside
     from counterfoil.settings import Settings
 
 _HOUR_MS = 3_600_000
@@ -78,7 +78,7 @@ def _key_place(settings: "Settings") -> str:
 
 
 def _what_now(done: "Restored") -> list[str]:
-    from counterfoil.services.keeping import AMOUNTS_REST_MS, NUMBERS_GAP
+    from counterfoil.services.restoring import AMOUNTS_REST_MS, NUMBERS_GAP
 
     rest_hours = AMOUNTS_REST_MS / _HOUR_MS
     before = (

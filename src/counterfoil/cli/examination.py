@@ -67,6 +67,7 @@ async def _findings(session: Session) -> AsyncIterator[Finding]:
         stack.push_async_callback(examination.database.close)
         yield await examination.look_at_database()
         yield await examination.look_at_books()
+        yield await examination.look_at_late_money()
         yield await examination.look_at_secret_key()
         try:
             chains = parts.build_chains(settings, examination.database, examination.clock)
@@ -174,7 +175,7 @@ class _Examination:
             return Finding(OK, "books", "There are none to look at.")
         found = await parts.check_books(self.database)
         faults = [
-            f"{what}: {', '.join(map(str, ids[:_NAMED_MAX]))}{', ...' * (len(ids) > _NAMED_MAX)}."
+            f"{what}: {_named(ids)}."
             for what, ids in (
                 ("Transfers that are not counted once", found.miscounted),
                 ("Invoices that are Paid without a final payment", found.baseless),
@@ -188,6 +189,17 @@ class _Examination:
         count = f"{found.transfers} in all"
         text = f"Each transfer ({count}) is counted once, each log of events is whole."
         return Finding(OK, "books", text)
+
+    async def look_at_late_money(self) -> Finding:
+        """Tell of invoices whose money came late and waits for the merchant to decide."""
+        waiting = await parts.list_undecided(self.database) if self._is_usable else []
+        if not waiting:
+            return Finding(OK, "late money", "None waits for you.")
+        text = (
+            f"It waits for you at these invoices: {_named(waiting)}. "
+            f"`counterfoil explain {waiting[0]}` says what to decide."
+        )
+        return Finding(NOTE, "late money", text)
 
     async def look_at_secret_key(self) -> Finding:
         """Tell whether there is one, private, and the one that the database was made with."""
@@ -335,3 +347,8 @@ class _Examination:
             text = f"The newest block is {minutes} minutes ahead. Set it by the network (NTP)."
             return Finding(PROBLEM, "clock", text)
         return Finding(OK, "clock", "It agrees with the newest block.")
+
+
+def _named(ids: Sequence[int]) -> str:
+    """Return the first of some ids, and whether there are more."""
+    return f"{', '.join(map(str, ids[:_NAMED_MAX]))}{', ...' * (len(ids) > _NAMED_MAX)}"

@@ -37,7 +37,12 @@ LINES_MAX = 1_000
 Limit = Annotated[int, typer.Option(min=1, max=LINES_MAX, help="So many lines at most.")]
 IsTest = Annotated[bool, typer.Option("--test", help="Of test money.")]
 # What fields of the API are called at the command line.
-_OPTIONS = {"coin_symbol": "--coin", "fiat_value": "--value", "payment_id": "--payment"}
+_OPTIONS = {
+    "coin_symbol": "--coin",
+    "fiat_value": "--value",
+    "invoice_id": "INVOICE",
+    "payment_id": "--payment",
+}
 
 
 class Sentences(TyperGroup):
@@ -143,7 +148,9 @@ async def find_invoice(here: "Installation", text: str) -> "Invoice":
     """Return the invoice that an id, a share token or the address of a pay page means."""
     from counterfoil.services import checkout_look, invoices
 
-    if not text.isascii() or not text.isdecimal():
+    if not text.isascii():
+        raise invoices.not_found()
+    if not text.isdecimal():
         token, *_ = parse_qs(urlsplit(text).query).get("share_token", [text])
         return await here.database.read(lambda connection: checkout_look.find(connection, token))
     if len(text) > len(str(ID_MAX)) or int(text) > ID_MAX:

@@ -4,12 +4,12 @@ Nothing here credits anything. What a person reads is made from facts alone, so 
 the same candidates in the same order, whoever asks and whenever.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
-from operator import itemgetter
+from functools import partial
 from types import MappingProxyType
 
 from counterfoil.core.invoice import Status
@@ -20,10 +20,12 @@ from counterfoil.core.payment import GRACE_MS
 CANDIDATES_MAX = 5
 # So long before it came a transfer may have been asked for, where no exact amount says more.
 NEAR_MS = 24 * 3_600_000
+# A transfer is dated by the look that found it, which may have begun before the price was made.
+_SKEW_MS = 60_000
 
 WHY = MappingProxyType(
     {
-        Reason.NO_QUOTE: "No invoice has asked for money at this address.",
+        Reason.NO_QUOTE: "No invoice has asked for an amount at this address.",
         Reason.NO_EXACT_AMOUNT: "No invoice had a price of exactly this amount when it came.",
         Reason.BEFORE_QUOTE: "It came before an invoice asked for it.",
         Reason.OWN_TRANSFER: "It comes from an address of this merchant.",
@@ -72,6 +74,22 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Unasked:
+    """An invoice that has asked for no amount yet, but names the address of a transfer.
+
+    Or its payer has named the transaction, which `is_claimed` tells.
+    """
+
+    invoice_id: int
+    status: Status
+    due_at: int | None
+    currency: str
+    fiat: Decimal
+    created_at: int
+    is_claimed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """An invoice that a transfer may belong to, and why, in words."""
 
@@ -79,7 +97,7 @@ class Candidate:
     reason: str
 
 
-_Rank = tuple[int, Fraction, int, int, int]
+_Rank = tuple[int, bool, Fraction, int, int]
 
 
 class _Likeness(IntEnum):
@@ -89,30 +107,43 @@ class _Likeness(IntEnum):
     ADDRESS = 1
     CLAIMED = 2
     NEAR = 3
-    ELSEWHERE = 4
-    WORTH = 5
+    ORDERED = 4
+    ELSEWHERE = 5
+    WORTH = 6
 
 
-def rank(found: Found, asked: Sequence[Asked]) -> tuple[Candidate, ...]:
+def rank(
+    found: Found, asked: Sequence[Asked], unasked: Sequence[Unasked] = ()
+) -> tuple[Candidate, ...]:
     """Return the invoices that a transfer may belong to, the likeliest first, each once.
 
     The likeness counts first, then how far off the amount is, then how near in time it was.
     """
-    best: dict[int, tuple[_Rank, _Likeness, Asked]] = {}
+    best: dict[int, tuple[_Rank, Callable[[], str]]] = {}
     for each in asked:
         likeness = _likeness(found, each)
         if likeness is None:
             continue
         off = abs(_off(found, each, likeness))
         apart_ms = abs(found.arrived_at - each.created_at)
+        # Nobody pays what is asked for only afterwards, if the same invoice asked before.
+        is_after = each.created_at >= found.arrived_at + _SKEW_MS
         # Of two quotes that are alike in all this, the words are of the one that was open longer.
-        order = (likeness.value, off, apart_ms, each.invoice_id, -each.lock_until)
+        order = (likeness.value, is_after, off, apart_ms, -each.lock_until)
         kept = best.get(each.invoice_id)
         if kept is None or order < kept[0]:
-            best[each.invoice_id] = (order, likeness, each)
-    ranked = sorted(best.values(), key=itemgetter(0))[:CANDIDATES_MAX]
+            best[each.invoice_id] = (order, partial(_words, found, each, likeness))
+    for invoice in unasked:
+        likeness = _Likeness.CLAIMED if invoice.is_claimed else _Likeness.ORDERED
+        worth = found.worth(invoice.currency)
+        off = Fraction(0) if worth is None else abs(worth / Fraction(invoice.fiat) - 1)
+        apart_ms = abs(found.arrived_at - invoice.created_at)
+        order = (likeness.value, False, off, apart_ms, 0)
+        best[invoice.invoice_id] = (order, partial(_words_unasked, found, invoice))
+    # What tells two quotes of one invoice apart does not tell invoices apart.
+    ranked = sorted(best.items(), key=lambda kept: (kept[1][0][0], *kept[1][0][2:4], kept[0]))
     return tuple(
-        Candidate(each.invoice_id, _words(found, each, likeness)) for _, likeness, each in ranked
+        Candidate(invoice_id, words()) for invoice_id, (_, words) in ranked[:CANDIDATES_MAX]
     )
 
 
@@ -170,6 +201,15 @@ def _words(found: Found, asked: Asked, likeness: _Likeness) -> str:
     return said + _ending(found, asked) + (", an exchange fee?" if is_short else "")
 
 
+def _words_unasked(found: Found, unasked: Unasked) -> str:
+    name = f"INV {unasked.invoice_id}"
+    if unasked.is_claimed:
+        said = f"the payer of {name} named this transaction"
+    else:
+        said = f"{name} names this address and has asked for no amount yet"
+    return said + _end_of(unasked, found.arrived_at)
+
+
 def _percent(off: Fraction) -> str:
     """Return a difference as people say it: 0.4 % below."""
     side = "below" if off < 0 else "above"
@@ -178,17 +218,25 @@ def _percent(off: Fraction) -> str:
     return f"{share} {side}"
 
 
-def _ending(found: Found, asked: Asked) -> str:
-    """Return what speaks against the invoice: it is settled, or its time was over."""
-    if asked.status is Status.PAID:
+def _end_of(invoice: Asked | Unasked, at: int) -> str:
+    """Return what speaks against an invoice: it is settled, or its time was over."""
+    if invoice.status is Status.PAID:
         return ", which is paid"
-    if asked.status is Status.CANCELLED:
+    if invoice.status is Status.CANCELLED:
         return ", which is cancelled"
-    if asked.due_at is not None and found.arrived_at > asked.due_at + GRACE_MS:
-        return f", which expired {_span(found.arrived_at - asked.due_at)} before"
+    if invoice.due_at is not None and at > invoice.due_at + GRACE_MS:
+        return f", which expired {_span(at - invoice.due_at)} before"
+    return ""
+
+
+def _ending(found: Found, asked: Asked) -> str:
+    """Return what speaks against what was asked: the invoice's end, or that of the price."""
+    ended = _end_of(asked, found.arrived_at)
+    if ended:
+        return ended
     if found.arrived_at > asked.lock_until + GRACE_MS:
         return f", whose price ended {_span(found.arrived_at - asked.lock_until)} before"
-    if found.arrived_at < asked.created_at:
+    if found.arrived_at + _SKEW_MS <= asked.created_at:
         return f", {_span(asked.created_at - found.arrived_at)} before it was asked for"
     return ""
 

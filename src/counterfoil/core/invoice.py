@@ -207,6 +207,8 @@ def _conditions(facts: Facts, sums: _Reckoning, status: Status) -> tuple[Conditi
     """Return all that is unusual, in the order of `Condition`."""
     is_paid = status is Status.PAID
     is_marked = facts.marked_at is not None
+    # What pays in full after all what was cancelled is late, also within the minutes of grace.
+    is_late = facts.cancelled_at is not None or sums.in_time < sums.need
     is_sunk = bool(sums.shallow) or any(p.final_at is not None for p in sums.lost)
     holds = {
         # A payment that a reorg took out of its block is reversed too, until it is deep again.
@@ -214,7 +216,7 @@ def _conditions(facts: Facts, sums: _Reckoning, status: Status) -> tuple[Conditi
         Condition.OVERPAID: sums.excess > 0 or bool(sums.extra),
         Condition.MARKED: is_marked,
         # What was settled by hand was not settled by late money.
-        Condition.PAID_LATE: is_paid and not is_marked and sums.in_time < sums.need,
+        Condition.PAID_LATE: is_paid and not is_marked and is_late,
         Condition.UNDERPAID: 0 < sums.seen < sums.need,
     }
     return tuple(condition for condition in Condition if holds[condition])

@@ -142,7 +142,8 @@ def counted(payments: Sequence[Payment]) -> tuple[Payment, ...]:
     spent: set[str] = set()
     counting: list[Payment] = []
     for txid in sorted(parts, key=rank, reverse=True):
-        spends = {outpoint for part in parts[txid] for outpoint in part.spends}
+        # Each part is a transfer of the whole transaction, which spends the same for all of them.
+        spends = parts[txid][0].spends
         if spent.isdisjoint(spends):
             spent |= spends
             counting += parts[txid]

@@ -115,10 +115,16 @@ def start_quarantine(connection: sa.Connection, now: int) -> None:
         .where(quote.c.id == amount_hold.c.quote_id)
         .scalar_subquery()
     )
-    ended = sa.select(quote.c.id).where(quote.c.lock_until <= now)
+    # Looked up for each amount that is held: of all quotes ever made most are long over.
+    is_ended = (
+        sa.select(quote.c.id)
+        .where(quote.c.id == amount_hold.c.quote_id, quote.c.lock_until <= now)
+        .correlate(amount_hold)
+        .exists()
+    )
     connection.execute(
         sa.update(amount_hold)
-        .where(amount_hold.c.watched_from_ms.is_(None), amount_hold.c.quote_id.in_(ended))
+        .where(amount_hold.c.watched_from_ms.is_(None), is_ended)
         .values(watched_from_ms=watched_ms)
     )
 

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from counterfoil.core.invoice import Status
-from counterfoil.db.schema import event, inbox, invoice, payment, transfer
+from counterfoil.core.payment import GRACE_MS
+from counterfoil.db.schema import (
+    chain_transaction,
+    event,
+    inbox,
+    invoice,
+    payment,
+    quote,
+    transfer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,34 @@ _BROKEN_LOGS = (
     .having(sa.func.max(event.c.seq) - sa.func.min(event.c.seq) + 1 != sa.func.count())
     .order_by(event.c.merchant_id)
 )
+
+
+_LATEST_IN_TIME = payment.c.arrived_at - GRACE_MS
+# What is late and has no worth on arrival, or may not count for it, is final only by hand.
+_UNDECIDED = (
+    sa.select(payment.c.invoice_id)
+    .distinct()
+    .join(invoice, invoice.c.id == payment.c.invoice_id)
+    .join(quote, quote.c.id == payment.c.quote_id)
+    .join(transfer, transfer.c.id == payment.c.transfer_id)
+    .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
+    .where(
+        payment.c.detached_at.is_(None),
+        chain_transaction.c.gone_at.is_(None),
+        payment.c.is_held | payment.c.arrival_value.is_(None),
+        sa.or_(
+            quote.c.lock_until < _LATEST_IN_TIME,
+            invoice.c.due_at < _LATEST_IN_TIME,
+            invoice.c.cancelled_at < _LATEST_IN_TIME,
+        ),
+    )
+    .order_by(payment.c.invoice_id)
+)
+
+
+def list_undecided(connection: sa.Connection) -> list[int]:
+    """Return the invoices with late money that counts only once the merchant has decided."""
+    return list(connection.execute(_UNDECIDED).scalars())
 
 
 def check(connection: sa.Connection) -> Books:

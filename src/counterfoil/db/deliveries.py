@@ -34,6 +34,14 @@ class Delivery:
     secret: str
 
 
+def lane(event_id: int, invoice_id: int | None) -> int:
+    """Return what the deliveries have in common that wait for one another: their invoice.
+
+    What is no invoice's waits for nothing, and nothing for it: its lane is its own.
+    """
+    return -event_id if invoice_id is None else invoice_id
+
+
 def _afresh(now: int) -> dict[str, Any]:
     """Return what makes a delivery due as if it had never been tried.
 
@@ -268,20 +276,35 @@ class Sent:
     last_error: str | None
 
 
+def _of_last_attempt(column: sa.Column[Any]) -> sa.Label[Any]:
+    """Return a column of a delivery's last attempt, of which an index finds all."""
+    return (
+        sa.select(column)
+        .where(attempt.c.delivery_id == delivery.c.id)
+        .order_by(attempt.c.id.desc())
+        .limit(1)
+        .correlate(delivery)
+        .scalar_subquery()
+        .label(column.name)
+    )
+
+
 def list_sent(connection: sa.Connection, channel_id: int, limit: int) -> list[Sent]:
     """Return a channel's latest deliveries, the newest first, each with its last attempt."""
-    last = (
-        sa.select(attempt.c.delivery_id, sa.func.max(attempt.c.id).label("id"))
-        .group_by(attempt.c.delivery_id)
-        .subquery()
-    )
     statement = (
         sa.select(
-            delivery, event.c.at, event.c.number, event.c.type, attempt.c.status, attempt.c.error
+            delivery.c.id,
+            delivery.c.state,
+            delivery.c.attempts,
+            delivery.c.next_at,
+            event.c.at,
+            event.c.number,
+            event.c.type,
+            event.c.invoice_id,
+            _of_last_attempt(attempt.c.status),
+            _of_last_attempt(attempt.c.error),
         )
         .join(event, event.c.id == delivery.c.event_id)
-        .outerjoin(last, last.c.delivery_id == delivery.c.id)
-        .outerjoin(attempt, attempt.c.id == last.c.id)
         .where(delivery.c.channel_id == channel_id)
         .order_by(delivery.c.id.desc())
         .limit(limit)
@@ -291,7 +314,7 @@ def list_sent(connection: sa.Connection, channel_id: int, limit: int) -> list[Se
             delivery_id=row["id"],
             event_id=events.EventID(row["at"], row["number"]),
             type=EventType(row["type"]),
-            invoice_id=row["invoice_id"] or None,
+            invoice_id=row["invoice_id"],
             state=row["state"],
             attempts=row["attempts"],
             next_at=row["next_at"],
@@ -344,7 +367,7 @@ def redeliver(
     insert = upsert(connection, delivery).values(
         event_id=found.id,
         channel_id=channel_id,
-        invoice_id=found.invoice_id or 0,
+        invoice_id=lane(found.id, found.invoice_id),
         **afresh | {"claim": 0},
     )
     connection.execute(

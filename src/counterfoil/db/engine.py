@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakSet
 
 import sqlalchemy as sa
@@ -114,10 +114,4 @@ def unavailable() -> UnavailableError:
     return UnavailableError("database_unavailable", message)
 
 
-def is_integrity_error(error: BaseException) -> bool:
-    """Tell whether a statement broke a constraint: somebody else was faster."""
-    return isinstance(error, sa.exc.IntegrityError)
-
-
 Connection = sa.Connection
-Params = dict[str, Any]

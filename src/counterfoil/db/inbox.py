@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from counterfoil.core.inbox import NEAR_MS, Asked
+from counterfoil.core.inbox import NEAR_MS, Asked, Unasked
 from counterfoil.core.invoice import Status
 from counterfoil.core.matching import Kind, Reason
 from counterfoil.core.payment import GRACE_MS
@@ -29,6 +29,8 @@ from counterfoil.db.schema import (
 # Of what was asked for in the day before a transfer came, so many quotes are compared with it: the
 # newest of its own address, and the newest of all.
 _NEAR_MAX = 200
+# Of the invoices without a price so many are looked through.
+_UNASKED_READ = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +269,7 @@ def list_asked(connection: sa.Connection, merchant_id: int, mode: Mode, item: It
     is_near = quote.c.created_at.between(
         item.first_seen_at - NEAR_MS, item.first_seen_at + GRACE_MS
     )
-    named = sa.select(claim.c.invoice_id).where(claim.c.txid == item.txid)
-    claimed = set(connection.execute(named).scalars())
+    claimed = _list_claimed(connection, item)
     # No index of a merchant's invoices or of an address may lead (`+ 0` keeps them out): newest
     # first, quotes are read off the index of times until there are enough. Else all of a busy day
     # is read and sorted, or by a PostgreSQL that knows nothing of its tables yet, read again and
@@ -300,6 +301,50 @@ def list_asked(connection: sa.Connection, merchant_id: int, mode: Mode, item: It
         for row in connection.execute(statement).mappings():
             found[row["id"]] = _asked(row, is_claimed=row["invoice_id"] in claimed)
     return list(found.values())
+
+
+def _list_claimed(connection: sa.Connection, item: Item) -> set[int]:
+    """Return the invoices whose payers have named a transfer's transaction."""
+    named = sa.select(claim.c.invoice_id).where(claim.c.txid == item.txid)
+    return set(connection.execute(named).scalars())
+
+
+def list_unasked(
+    connection: sa.Connection, merchant_id: int, mode: Mode, item: Item
+) -> list[Unasked]:
+    """Return the invoices without a price for which a transfer may have come.
+
+    They name its address, or their payers its transaction: those are paid by whoever knows the
+    address from elsewhere. Of a merchant's invoices the newest are looked at.
+    """
+    claimed = _list_claimed(connection, item)
+    is_ours = (invoice.c.merchant_id == merchant_id, invoice.c.mode == mode.value)
+    newest = sa.select(invoice.c.id).where(*is_ours).order_by(invoice.c.id.desc())
+    has_no_price = ~sa.exists().where(quote.c.invoice_id == invoice.c.id)
+    names_address = sa.and_(
+        invoice.c.id.in_(newest.limit(_UNASKED_READ)),
+        # Some addresses are written in capitals or not, as it pleases.
+        sa.func.lower(invoice.c.wallet_address) == (item.address or "").lower(),
+        invoice.c.created_at <= item.first_seen_at + GRACE_MS,
+    )
+    statement = (
+        sa.select(invoice)
+        .where(*is_ours, has_no_price, sa.or_(names_address, invoice.c.id.in_(claimed)))
+        .order_by(invoice.c.id.desc())
+        .limit(_NEAR_MAX)
+    )
+    return [
+        Unasked(
+            invoice_id=row["id"],
+            status=Status(row["status"]),
+            due_at=row["due_at"],
+            currency=row["fiat_currency"],
+            fiat=Decimal(row["fiat_amount"]),
+            created_at=row["created_at"],
+            is_claimed=row["id"] in claimed,
+        )
+        for row in connection.execute(statement).mappings()
+    ]
 
 
 def _asked(row: sa.RowMapping, *, is_claimed: bool) -> Asked:

@@ -45,7 +45,7 @@ class ChainState:
     amounts_rest_ms: int
     retired_at: int | None
 
-    def is_over(self, at: int) -> bool:
+    def is_watched_past(self, at: int) -> bool:
         """Tell whether all that happened up to a time is known, or is no longer waited for."""
         return self.retired_at is not None or (self.watched_at is not None and self.watched_at > at)
 
@@ -112,13 +112,6 @@ def get_header_hash(connection: sa.Connection, name: str, height: int) -> str | 
     """Return the hash that was read at a height."""
     of_block = {"name": name, "at_height": height}
     return connection.execute(_HEADER_HASH, of_block).scalar_one_or_none()
-
-
-def get_oldest_height(connection: sa.Connection, name: str) -> int | None:
-    """Return the height of the oldest header that is kept."""
-    statement = sa.select(sa.func.min(header.c.height)).where(header.c.chain == name)
-    height: int | None = connection.execute(statement).scalar_one()
-    return height
 
 
 _ANY = header.alias("any")
@@ -226,16 +219,26 @@ def save_watched(connection: sa.Connection, name: str, until: int, gap_max_ms: i
     """Record that everything up to `until` has been seen.
 
     The time since the last such moment counts as watched if it is short: a longer one was a gap.
+    A clock that was set back is followed: what happens until it is that late again is not seen yet.
     """
     row = connection.execute(_WATCHED, {"name": name}).one()
     gained = 0
     if row.watched_at is not None and 0 < until - row.watched_at <= gap_max_ms:
         gained = until - row.watched_at
     watched = {
-        "watched_at": max(until, row.watched_at or 0),
+        "watched_at": until,
         "watched_ms": row.watched_ms + gained,
     }
     connection.execute(_SAVE_CHAIN, {"of_chain": name, **watched})
+
+
+def clamp_watched(connection: sa.Connection, now: int) -> None:
+    """Let no chain be watched beyond `now`: that was by a clock that was set back since.
+
+    What fell due before `now` has been watched past by the clock as it was then.
+    """
+    is_ahead = chain.c.watched_at > now
+    connection.execute(sa.update(chain).where(is_ahead).values(watched_at=now))
 
 
 # --- leases ------------------------------------------------------------------------------------
@@ -244,7 +247,7 @@ def save_watched(connection: sa.Connection, name: str, until: int, gap_max_ms: i
 def database_now(connection: sa.Connection, now: int) -> int:
     """Return the time that leases are judged by: the server's, since processes' clocks differ.
 
-    SQLite has no server and one process, whose own time `now` serves.
+    SQLite has no server, and its processes share a machine: their own time `now` serves.
     """
     if connection.dialect.name == "sqlite":
         return now
@@ -274,6 +277,15 @@ def take_lease(connection: sa.Connection, name: str, holder: str, now: int) -> i
     kept = {"holder": holder, "until": at + LEASE_MS, "fence": fence}
     connection.execute(_SAVE_LEASE, {"of_lease": name, **kept})
     return fence
+
+
+def renew_lease(connection: sa.Connection, name: str, fence: int, now: int) -> bool:
+    """Keep a lease if it is still that of the fencing number, and was not given back."""
+    until = database_now(connection, now) + LEASE_MS
+    statement = sa.update(lease).where(
+        lease.c.name == name, lease.c.fence == fence, lease.c.until > 0
+    )
+    return connection.execute(statement.values(until=until)).rowcount == 1
 
 
 # SQLite has one writer and no locks of rows: there it is a plain SELECT.

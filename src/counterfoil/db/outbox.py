@@ -86,7 +86,9 @@ def append_all(connection: sa.Connection, new: Sequence[NewEvent], now: int) -> 
         {
             "event_id": ids[each.merchant_id, each.mode, place.seq],
             "channel_id": listening.id,
-            "invoice_id": each.invoice_id or 0,
+            "invoice_id": deliveries.lane(
+                ids[each.merchant_id, each.mode, place.seq], each.invoice_id
+            ),
             "state": deliveries.DUE,
             "attempts": 0,
             "next_at": now,

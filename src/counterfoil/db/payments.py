@@ -36,13 +36,15 @@ class Worth:
 class NewPayment:
     """A transfer that is credited to an invoice.
 
-    `price` is the quote that says what it is worth, or its value where none does; `arrival` is what
-    it was worth when it came, which does not count where it `is_held` for having come late.
+    `quote_id` is that of the quote that says what it is worth, or `value` is that where none does;
+    `arrival` is what it was worth when it came, which does not count where it `is_held` for having
+    come late.
     """
 
     invoice_id: int
     transfer_id: int
-    price: int | Fraction
+    quote_id: int | None
+    value: Fraction | None
     arrived_at: int
     arrival: Worth | None
     is_held: bool
@@ -60,8 +62,8 @@ def insert_payments(
         {
             "invoice_id": each.invoice_id,
             "transfer_id": each.transfer_id,
-            "quote_id": each.price if isinstance(each.price, int) else None,
-            "value": None if isinstance(each.price, int) else _fraction(each.price),
+            "quote_id": each.quote_id,
+            "value": None if each.value is None else _fraction(each.value),
             "created_at": now,
             "arrived_at": each.arrived_at,
             "depth_needed": each.depth_needed,
@@ -180,7 +182,12 @@ def rate_from(price: str, sources: str | None, at: int | None) -> Rate:
 
 @dataclass(frozen=True, slots=True)
 class Credited:
-    """A payment with all that is shown of it."""
+    """A payment with all that is shown of it.
+
+    `unknown_since` is since when the node has not listed it, while it is in no block. `is_valued`
+    says that no quote gave it its value, and `arrival_worth` what it was worth when it came, also
+    where it `is_held` for having come late.
+    """
 
     payment: core_payment.Payment
     method: str
@@ -189,6 +196,10 @@ class Credited:
     address: str
     first_seen_at: int
     block_height: int | None
+    unknown_since: int | None
+    is_valued: bool
+    is_held: bool
+    arrival_worth: Fraction | None
 
 
 # Depth is counted from the cursor of the payment's own chain, whatever its invoice asked for.
@@ -205,11 +216,12 @@ _CREDITED = (
         transfer.c.method,
         transfer.c.place,
         transfer.c.amount_atomic.label("received_atomic"),
+        transfer.c.transaction_id,
         chain_transaction.c.chain,
         chain_transaction.c.txid,
-        chain_transaction.c.spends,
         chain_transaction.c.first_seen_at,
         chain_transaction.c.block_height,
+        chain_transaction.c.unknown_since,
         chain_transaction.c.gone_at,
         quote.c.amount_atomic.label("quoted_atomic"),
         quote.c.fiat,
@@ -237,7 +249,7 @@ _PLACE_FROM_LAST = sa.func.row_number().over(
     ),
 )
 _EACH = _CREDITED.add_columns(_PLACE_FROM_LAST.label("place_from_last")).order_by(None).subquery()
-_TELLING = (
+_DECIDING = (
     sa.select(_EACH)
     .where(
         _EACH.c.gone_at.is_(None) | _EACH.c.final_at.is_not(None) | (_EACH.c.place_from_last == 1)
@@ -248,11 +260,12 @@ _TELLING = (
 
 def list_credited(connection: sa.Connection, invoice_id: int) -> list[Credited]:
     """Return the payments of an invoice, the first to be credited first."""
-    rows = connection.execute(_CREDITED, {"invoice_ids": [invoice_id]}).mappings()
-    return [_credited(row) for row in rows]
+    rows = connection.execute(_CREDITED, {"invoice_ids": [invoice_id]}).mappings().all()
+    spends = _list_spends(connection, rows)
+    return [_credited(row, spends[row["transaction_id"]]) for row in rows]
 
 
-def list_telling(
+def list_deciding(
     connection: sa.Connection, invoice_ids: Collection[int]
 ) -> Mapping[int, list[Credited]]:
     """Return the payments of each of some invoices that tell how it stands.
@@ -262,12 +275,34 @@ def list_telling(
     """
     found: defaultdict[int, list[Credited]] = defaultdict(list)
     for some in chunks(invoice_ids):
-        for row in connection.execute(_TELLING, {"invoice_ids": some}).mappings():
-            found[row["invoice_id"]].append(_credited(row))
+        rows = connection.execute(_DECIDING, {"invoice_ids": some}).mappings().all()
+        spends = _list_spends(connection, rows)
+        for row in rows:
+            found[row["invoice_id"]].append(_credited(row, spends[row["transaction_id"]]))
     return found
 
 
-def _credited(row: sa.RowMapping) -> Credited:
+_SPENDS = sa.select(
+    chain_transaction.c.id, chain_transaction.c.chain, chain_transaction.c.spends
+).where(chain_transaction.c.id.in_(sa.bindparam("transaction_ids", expanding=True)))
+
+
+def _list_spends(
+    connection: sa.Connection, paid: Iterable[sa.RowMapping]
+) -> dict[int, frozenset[str]]:
+    """Return what the transactions behind some payments spend, by their ids.
+
+    Read once for all that one pays: with a thousand inputs and outputs there would be a million.
+    """
+    return {
+        # An account and its nonce are the same on two chains, and no rivals for that.
+        row.id: frozenset(f"{row.chain}:{spend}" for spend in json.loads(row.spends))
+        for some in chunks({row["transaction_id"] for row in paid})
+        for row in connection.execute(_SPENDS, {"transaction_ids": some})
+    }
+
+
+def _credited(row: sa.RowMapping, spends: frozenset[str]) -> Credited:
     mined_at_height = row["block_height"]
     is_mined = mined_at_height is not None
     received_atomic = int(row["received_atomic"])
@@ -283,8 +318,7 @@ def _credited(row: sa.RowMapping) -> Credited:
         payment=core_payment.Payment(
             id=row["id"],
             txid=row["txid"],
-            # An account and its nonce are the same on two chains, and no rivals for that.
-            spends=frozenset(f"{row['chain']}:{spend}" for spend in json.loads(row["spends"])),
+            spends=spends,
             quoted_atomic=quoted_atomic,
             quoted_fiat=quoted_fiat,
             due_fiat=Decimal(row["due"]) if row["due"] else None,
@@ -304,4 +338,8 @@ def _credited(row: sa.RowMapping) -> Credited:
         address=row["address"],
         first_seen_at=row["first_seen_at"],
         block_height=mined_at_height,
+        unknown_since=row["unknown_since"],
+        is_valued=row["value"] is not None,
+        is_held=row["is_held"],
+        arrival_worth=Fraction(row["arrival_value"]) if row["arrival_value"] else None,
     )

@@ -214,14 +214,17 @@ _PAID_AT = (
     .correlate(quote)
     .scalar_subquery()
 )
+# None ends before it was made, which it may have been while the watcher was looking.
+_END = sa.case((quote.c.created_at > _UNTIL, quote.c.created_at), else_=_UNTIL)
 _SHORTEN = (
     sa.update(quote)
     .where(
         quote.c.id.in_(sa.bindparam("quote_ids", expanding=True)),
         quote.c.lock_until > _UNTIL,
+        quote.c.lock_until > quote.c.created_at,
         quote.c.lock_until > sa.func.coalesce(_PAID_AT, 0),
     )
-    .values(lock_until=sa.case((_PAID_AT > _UNTIL, _PAID_AT), else_=_UNTIL))
+    .values(lock_until=sa.case((_PAID_AT > _END, _PAID_AT), else_=_END))
 )
 
 
@@ -255,10 +258,9 @@ _AT_SHARED = _ASKED.where(
     quote.c.destination_id == sa.bindparam("destination_id"),
     quote.c.method == sa.bindparam("method"),
 )
-_IS_AMOUNT = quote.c.amount_atomic == sa.bindparam("amount_atomic")
-_OF_AMOUNT = _AT_SHARED.where(_IS_AMOUNT)
-# Apart from the one above, which an index serves to its end.
-_OF_AMOUNT_OR_TAG = _AT_SHARED.where(_IS_AMOUNT | (quote.c.tag == sa.bindparam("tag")))
+# Two statements: an index serves the first one to its end.
+_OF_AMOUNTS = _AT_SHARED.where(quote.c.amount_atomic.in_(sa.bindparam("amounts", expanding=True)))
+_OF_TAGS = _AT_SHARED.where(quote.c.tag.in_(sa.bindparam("tags", expanding=True)))
 _FIRST_OF_METHODS = _ASKED.where(
     quote.c.id.in_(
         sa.select(sa.func.min(quote.c.id))
@@ -280,26 +282,34 @@ def list_asked(
 
 
 def list_asked_of_shared(
-    connection: sa.Connection, destination_id: int, paid: Transfer
-) -> list[Asked]:
-    """Return the quotes that a transfer to a shared destination may pay.
+    connection: sa.Connection, destination_id: int, paid: Mapping[int, Transfer]
+) -> dict[int, list[Asked]]:
+    """Return the quotes that each of some transfers to a shared destination may pay, by its id.
 
     There are thousands, so those of the exact amount or tag are returned; where there are none,
-    the first quote of each method, which tells the reason.
+    the first quote of each method, which tells the reason. All transfers are looked up at once.
     """
-    exact = {
-        "destination_id": destination_id,
-        "method": paid.method,
-        "amount_atomic": str(paid.amount_atomic),
-    }
-    if paid.tag is None:
-        rows = connection.execute(_OF_AMOUNT, exact).mappings().all()
-    else:
-        rows = connection.execute(_OF_AMOUNT_OR_TAG, exact | {"tag": paid.tag}).mappings().all()
-    if not rows:
+    places = {(each.method, each.amount_atomic, each.tag) for each in paid.values()}
+    exact: defaultdict[tuple[str, int | str], list[Asked]] = defaultdict(list)
+    for method in {method for method, _, _ in places}:
+        where = {"destination_id": destination_id, "method": method}
+        for some in chunks({str(amount) for each, amount, _ in places if each == method}):
+            for row in connection.execute(_OF_AMOUNTS, where | {"amounts": some}).mappings():
+                exact[method, int(row["amount_atomic"])].append(_asked(row))
+        for some in chunks({tag for each, _, tag in places if each == method and tag is not None}):
+            for row in connection.execute(_OF_TAGS, where | {"tags": some}).mappings():
+                exact[method, row["tag"]].append(_asked(row))
+    found = {}
+    for transfer_id, each in paid.items():
+        asked = [*exact.get((each.method, each.amount_atomic), ())]
+        if each.tag is not None:
+            asked += exact.get((each.method, each.tag), ())
+        found[transfer_id] = asked
+    if not all(found.values()):
         where = {"destination_id": destination_id}
-        rows = connection.execute(_FIRST_OF_METHODS, where).mappings().all()
-    return [_asked(row) for row in rows]
+        first = [_asked(row) for row in connection.execute(_FIRST_OF_METHODS, where).mappings()]
+        found = {transfer_id: asked or first for transfer_id, asked in found.items()}
+    return found
 
 
 def _asked(row: sa.RowMapping) -> Asked:

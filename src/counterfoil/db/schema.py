@@ -159,7 +159,7 @@ quote = sa.Table(
     _ref("destination_id", "destination"),
     _text("tag", null=True),
     _text("amount_atomic"),
-    # What was still due, in the invoice's currency: the amount above is its price.
+    # What the amount above is worth, in the invoice's currency: what was due, or the least to send.
     _text("fiat"),
     _text("rate"),
     _text("rate_sources"),
@@ -371,7 +371,7 @@ delivery = sa.Table(
     _id(),
     _ref("event_id", "event"),
     _ref("channel_id", "channel"),
-    # Order holds within one invoice; 0 where an event belongs to none.
+    # Order holds within one invoice; minus the event's id where that belongs to none.
     _number("invoice_id"),
     _text("state"),
     _number("attempts"),

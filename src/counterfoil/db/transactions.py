@@ -97,7 +97,7 @@ def insert_transactions(
     return {row.txid: row.id for row in connection.execute(_INSERT_TRANSACTIONS, rows)}
 
 
-def set_place(
+def set_block(
     connection: sa.Connection, transaction_ids: Collection[int], block: Block | None
 ) -> None:
     """Record where transactions are: in a block, or waiting for one. Seen, they are not gone."""

@@ -1,5 +1,6 @@
 """Where a node's chain parts from the one that was read, and whether it goes on at all."""
 
+from counterfoil.core.errors import NodeError
 from counterfoil.core.ports import Chain, Head, Store
 from counterfoil.db import loops
 
@@ -26,26 +27,22 @@ async def header_hash(store: Store, chain: Chain, height: int) -> str | None:
 
 
 async def common_ancestor(store: Store, chain: Chain, cursor: loops.Cursor) -> loops.Cursor | None:
-    """Return the highest block that both the node and we hold; None if there is none known."""
+    """Return the highest block that both the node and we hold; None where the node is not that far.
+
+    Raises NodeError where the headers that we keep do not reach down to one.
+    """
     for height in range(cursor.height - 1, -1, -1):
         ours = await header_hash(store, chain, height)
+        if ours is None:
+            message = (
+                f"The node's chain parts from ours below block {height + 1}, the oldest that is "
+                f"kept (ours reaches {cursor.height}). Check the node; nothing is recorded until "
+                "it agrees."
+            )
+            raise NodeError(message)
         theirs = await chain.block_hash(height)
-        if ours is None or theirs is None:
+        if theirs is None:
             return None
         if ours == theirs:
             return loops.Cursor(height, ours)
     return None
-
-
-async def why_no_way(store: Store, chain: Chain, cursor: loops.Cursor) -> str | None:
-    """Return what to tell the operator where no common ancestor was found."""
-    oldest = await store.read(lambda connection: loops.get_oldest_height(connection, chain.name))
-    if oldest is None:
-        return None
-    theirs = await chain.block_hash(oldest)
-    if theirs is None or theirs == await header_hash(store, chain, oldest):
-        return None
-    return (
-        f"The node's chain parts from ours below block {oldest}, the oldest that is kept "
-        f"(ours reaches {cursor.height}). Check the node; nothing is recorded until it agrees."
-    )

@@ -7,6 +7,7 @@ a chain that nobody will ever watch again nothing more is heard, so that wait mu
 from dataclasses import dataclass
 
 from counterfoil.core.errors import ConflictError, NotFoundError
+from counterfoil.core.ports import Mode
 from counterfoil.db import loops
 from counterfoil.db.engine import Connection
 from counterfoil.db.loops import ChainState
@@ -39,6 +40,24 @@ async def list_all(context: Context) -> list[Known]:
     return await context.store.read(read)
 
 
+def _why_not(context: Context, state: ChainState, now: int) -> str | None:
+    """Return why a chain cannot be retired, None where it can."""
+    chain = context.methods.chains.get(state.name)
+    if chain is not None and all(method.mode is Mode.TEST for method in chain.methods):
+        return f"The chain {state.name} belongs to test mode: it costs nothing and stays."
+    if chain is not None:
+        return (
+            f"The chain {state.name} is switched on. Take chains.{state.name} out of the settings, "
+            "start the servers again, and retire it a minute later."
+        )
+    if state.is_looked_at(now):
+        return (
+            f"The chain {state.name} was watched until a moment ago. If every server runs without "
+            "it now, retire it in a minute."
+        )
+    return None
+
+
 async def retire(context: Context, name: str, now: int) -> Known:
     """Wait no longer for a chain that is switched off for good; return how it stands.
 
@@ -53,12 +72,9 @@ async def retire(context: Context, name: str, now: int) -> Known:
             known = ", ".join(states) or "none"
             message = f"This database has never watched a chain called {name}; it knows: {known}."
             raise NotFoundError("unknown_chain", message)
-        if name in context.methods.chains or states[name].is_looked_at(now):
-            message = (
-                f"The chain {name} is switched on. Take chains.{name} out of the settings, start "
-                "the servers again, and retire it a minute later."
-            )
-            raise ConflictError("chain_switched_on", message)
+        reason = _why_not(context, states[name], now)
+        if reason is not None:
+            raise ConflictError("chain_switched_on", reason)
         loops.retire(connection, name, now)
 
     await context.store.write(write)

@@ -12,14 +12,13 @@ from counterfoil.core.errors import LimitedError
 from counterfoil.db import claims, quotes, rescans
 from counterfoil.db.engine import Connection
 from counterfoil.db.invoices import Invoice
-from counterfoil.services import checkout_look, diagnosis
+from counterfoil.services import checkout_look, diagnosis, lookups
+from counterfoil.services.case import Answer, Lookup, Output, Owner, is_passed
 from counterfoil.services.context import Context
-from counterfoil.services.explanation import Answer, Lookup, Output, Owner, is_passed
+from counterfoil.services.quotes import offered
 
 CLAIMS_PER_HOUR_MAX = 10
 _HOUR_MS = 3_600_000
-# What is written in hexadecimal means the same in capitals; nothing else does.
-_HEX = re.compile(r"(0x)?[0-9A-Fa-f]+")
 # Whatever a chain calls a transaction; what it is, is for the chain to say.
 _TXID = re.compile(r"[A-Za-z0-9:_+/=-]{8,128}")
 
@@ -29,6 +28,7 @@ class Claimed(StrEnum):
 
     CREDITED = "credited"
     COMING = "coming"
+    TO_SHOP = "to_shop"
     REVIEW = "review"
     ELSEWHERE = "elsewhere"
     UNKNOWN = "unknown"
@@ -41,24 +41,31 @@ async def claim(context: Context, share_token: str, text: str, now: int) -> Clai
 
     Raises NotFoundError for a share token that opens nothing, and LimitedError.
     """
-    txid = text.strip()
-    if _HEX.fullmatch(txid):
-        txid = txid.lower()
+    txid = lookups.canonical(text)
     is_sound = _TXID.fullmatch(txid) is not None
 
     def write(connection: Connection) -> tuple[Invoice, set[str]]:
         invoice = checkout_look.find(connection, share_token)
         if is_sound:
             _note(connection, invoice.id, txid, now)
-        return invoice, {q.chain for q in quotes.list_of_invoice(connection, invoice.id)}
+        return invoice, _list_chains(connection, context, invoice)
 
     invoice, shown = await context.store.write(write)
     if not is_sound:
         return Claimed.INVALID
     chains = shown & context.methods.chains.keys()
-    lookups = await diagnosis.look_up(context, invoice, chains, txid)
-    await _read_what_was_passed(context, lookups, now)
-    return judge(lookups, invoice.id)
+    told = await diagnosis.look_up(context, invoice, chains, txid)
+    await _read_what_was_passed(context, told, now)
+    return judge(told, invoice.id)
+
+
+def _list_chains(connection: Connection, context: Context, invoice: Invoice) -> set[str]:
+    """Return the chains on which an invoice may have been paid.
+
+    Before any price was made that is wherever it may be: its payer may know the address already.
+    """
+    shown = {quote.chain for quote in quotes.list_of_invoice(connection, invoice.id)}
+    return shown or {method.chain for method in offered(connection, context, invoice)}
 
 
 def _note(connection: Connection, invoice_id: int, txid: str, now: int) -> None:
@@ -71,16 +78,19 @@ def _note(connection: Connection, invoice_id: int, txid: str, now: int) -> None:
     claims.insert(connection, invoice_id, txid, now)
 
 
-def judge(lookups: Sequence[Lookup], invoice_id: int) -> Claimed:
+def judge(told: Sequence[Lookup], invoice_id: int) -> Claimed:
     """Return what the answers of the nodes mean for a payer of one invoice."""
-    outputs = [output for lookup in lookups for output in _to_invoice(lookup)]
+    outputs = [output for lookup in told for output in _to_invoice(lookup)]
     if any(output.invoice_id == invoice_id for output in outputs):
         return Claimed.CREDITED
-    if any(not output.is_recorded for output in outputs):
-        return Claimed.COMING
+    coming = [output for output in outputs if not output.is_recorded]
+    if coming:
+        # At an address that others pay as well only the amount will tell whose it is.
+        is_told = any(not output.is_shared for output in coming)
+        return Claimed.COMING if is_told else Claimed.TO_SHOP
     if outputs:
         return Claimed.REVIEW
-    answers = {lookup.answer for lookup in lookups}
+    answers = {lookup.answer for lookup in told}
     if Answer.FOUND in answers:
         return Claimed.ELSEWHERE
     return Claimed.UNSEEN if Answer.AWAY in answers or not answers else Claimed.UNKNOWN
@@ -90,9 +100,9 @@ def _to_invoice(lookup: Lookup) -> list[Output]:
     return [output for output in lookup.outputs if output.owner is Owner.INVOICE]
 
 
-async def _read_what_was_passed(context: Context, lookups: Sequence[Lookup], now: int) -> None:
+async def _read_what_was_passed(context: Context, told: Sequence[Lookup], now: int) -> None:
     """Have the block read again in which a payment was passed while nobody could see it."""
-    for lookup in lookups:
+    for lookup in told:
         height = lookup.height
         is_missed = any(not output.is_recorded for output in _to_invoice(lookup))
         if height is not None and is_missed and is_passed(lookup):

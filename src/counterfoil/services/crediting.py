@@ -72,7 +72,7 @@ def credit_all(
         return {}
     policies = confirmations.list_of_merchants(connection, {each.merchant_id for each in new})
     invoice_ids = {each.invoice_id for each in new}
-    known = payments.list_telling(connection, invoice_ids)
+    known = payments.list_deciding(connection, invoice_ids)
     seen = {invoice_id: _value(known.get(invoice_id, ())) for invoice_id in invoice_ids}
     rows = []
     for each in new:
@@ -108,7 +108,8 @@ def _payment(
     return payments.NewPayment(
         invoice_id=new.invoice_id,
         transfer_id=came.transfer_id,
-        price=came.amount_atomic * price.per_atomic if price.quote_id is None else price.quote_id,
+        quote_id=price.quote_id,
+        value=came.amount_atomic * price.per_atomic if price.quote_id is None else None,
         arrived_at=came.arrived_at,
         arrival=came.worth,
         is_held=new.late_money is LateMoney.HOLD,

@@ -75,7 +75,8 @@ def _listed(
     depth = 0
     if item.block_height is not None:
         depth = max(heights.get(item.chain, 0) - item.block_height + 1, 0)
-    return Listed(item, depth, core_inbox.rank(found, asked))
+    unasked = inbox.list_unasked(connection, who.merchant_id, who.mode, item)
+    return Listed(item, depth, core_inbox.rank(found, asked, unasked))
 
 
 def describe(context: Context, listed: Listed) -> dict[str, object]:

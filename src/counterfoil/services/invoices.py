@@ -1,6 +1,5 @@
 """Making, reading and cancelling invoices."""
 
-import hashlib
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -14,9 +13,10 @@ from counterfoil.core.errors import ConflictError, InvalidError, NotFoundError, 
 from counterfoil.core.invoice import NEW, Status
 from counterfoil.core.payment import credit, progress
 from counterfoil.core.ports import Destination, Method, Mode
-from counterfoil.db import idempotency, invoices, merchants, payments, quotes
+from counterfoil.db import invoices, merchants, payments, quotes
 from counterfoil.db.engine import Connection
 from counterfoil.db.payments import Credited
+from counterfoil.services import repeats
 from counterfoil.services.context import Context
 from counterfoil.services.payments import reassess
 from counterfoil.services.quotes import named_for_address
@@ -93,39 +93,41 @@ async def create(
     principal: access.Principal,
     draft: Draft,
     now: int,
-    idempotency_key: str | None = None,
-    body: bytes = b"",
+    request: repeats.Request | None = None,
 ) -> Created:
     """Make an invoice and return it once it is durable.
 
-    With an idempotency key the same body gets the first answer again and another body a
-    ConflictError (`idempotency_mismatch`). Raises InvalidError, and ConflictError
-    (`address_in_use`).
+    A `request` that comes again gets the first answer again. Raises InvalidError, and ConflictError
+    (`address_in_use`, `idempotency_mismatch`).
     """
     found = problems(context, draft, principal.mode)
     if found:
         raise InvalidError(*found)
     token = urlsafe_b64encode(context.entropy.token(SHARE_TOKEN_BYTES)).decode().rstrip("=")
     row = _row(context, principal, draft, token, now)
-    if not _needs_transaction(draft) and idempotency_key is None:
+    if not _needs_transaction(draft) and request is None:
         return Created(await context.store.insert_invoice(row), token, now)
-    digest = hashlib.sha256(body).hexdigest()
 
     def write(connection: Connection) -> Created:
-        scope = None
-        if idempotency_key is not None:
-            scope = _scope(principal, idempotency_key)
-            kept = _earlier_answer(connection, scope, digest, now)
-            if kept is not None:
-                return kept
+        kept = repeats.take(connection, request, now)
+        if kept is not None:
+            return Created(*json.loads(kept))
         _check_merchant(connection, context, principal, draft, now)
         created = Created(invoices.insert(connection, row), token, now)
-        if scope is not None:
-            answer = [created.id, created.share_token, created.created_at]
-            idempotency.keep(connection, scope, json.dumps(answer))
+        answer = [created.id, created.share_token, created.created_at]
+        repeats.keep(connection, request, json.dumps(answer))
         return created
 
     return await context.store.write(write)
+
+
+async def earlier(context: Context, request: repeats.Request) -> Created | None:
+    """Return what the same request was answered before, None where its key is new.
+
+    Raises ConflictError (`idempotency_mismatch`).
+    """
+    kept = await repeats.earlier(context.store, request)
+    return None if kept is None else Created(*json.loads(kept))
 
 
 # What every new row has in common.
@@ -172,44 +174,6 @@ def _row(
         "metadata": json.dumps(dict(draft.metadata)) if draft.metadata else "{}",
         "redirect_url": draft.redirect_url,
     }
-
-
-def _earlier_answer(
-    connection: Connection, scope: idempotency.Scope, digest: str, now: int
-) -> Created | None:
-    """Return what an idempotency key was answered before; None if it is new, and now taken."""
-    kept = idempotency.claim(connection, scope, digest, now)
-    return None if kept is None else _repeated(kept, digest)
-
-
-def _repeated(kept: idempotency.KeptAnswer, digest: str) -> Created:
-    """Return a kept answer to the same request; raises ConflictError for another one."""
-    if kept.body_digest != digest:
-        message = (
-            "This Idempotency-Key was used for a different request in the last 24 hours; "
-            "use a new key for a new invoice."
-        )
-        raise ConflictError("idempotency_mismatch", message)
-    return Created(*json.loads(kept.answer))
-
-
-async def earlier(
-    context: Context, principal: access.Principal, idempotency_key: str, body: bytes
-) -> Created | None:
-    """Return what the same request was answered before, None where its key is new.
-
-    Asked before anything is checked: what was good then is not refused now because its due date has
-    passed or a coin was switched off meanwhile. Raises ConflictError (`idempotency_mismatch`).
-    """
-    scope = _scope(principal, idempotency_key)
-    kept = await context.store.read(lambda connection: idempotency.get(connection, scope))
-    return None if kept is None else _repeated(kept, hashlib.sha256(body).hexdigest())
-
-
-def _scope(principal: access.Principal, idempotency_key: str) -> idempotency.Scope:
-    return idempotency.Scope(
-        principal.merchant_id, principal.mode, "POST /api/invoice", idempotency_key
-    )
 
 
 def _check_merchant(

@@ -115,8 +115,9 @@ def _digest_of_key(header: str) -> str:
 def require(principal: Principal, scope: Scope) -> None:
     """Raise ForbiddenError, which names the scope, where a key's own is too small."""
     if not principal.scope.includes(scope):
+        higher = "" if scope is Scope.FULL else " or higher"
         message = (
-            f"This needs a key with the scope {scope.label} or higher; "
+            f"This needs a key with the scope {scope.label}{higher}; "
             f"yours has {principal.scope.label}."
         )
         raise ForbiddenError("scope_too_small", message)

@@ -6,19 +6,18 @@ are listed as due, and `payments.reassess` says what the facts mean for them.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from counterfoil.core import matching
 from counterfoil.core.matching import Kind
 from counterfoil.core.payment import LateMoney
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Transaction, Transfer
-from counterfoil.core.quote import Rate
-from counterfoil.db import invoices, loops, merchants, payments, quotes, transactions, transfers
+from counterfoil.db import invoices, loops, merchants, payments, quotes, transactions
 from counterfoil.db.engine import Connection
 from counterfoil.db.quotes import Asked, StoredDestination
-from counterfoil.services import rates
 from counterfoil.services.context import Context
 from counterfoil.services.crediting import Came, NewCredit, Price, credit_all
+from counterfoil.services.looks import Look
 from counterfoil.services.unmatched import UnmatchedTransfer, to_inbox
 
 # A node that has just started knows little; one that has been up this long and still answers
@@ -27,71 +26,9 @@ _NODE_UP_LEAST_S = 3_600
 _UNKNOWN_MS = 30 * 60_000
 # A longer time than this between two looks counts as not watched.
 _WATCH_GAP_MAX_MS = 30_000
-# Blocks' times are whole seconds, and miners' clocks differ from ours.
-_BLOCK_SKEW_MS = 2 * 60_000
 
 # Our unconfirmed transactions, by the outpoints that others just shown spend as well.
 _Spenders = Mapping[str, Sequence[transactions.StoredTransaction]]
-
-
-@dataclass(slots=True)
-class _Look:
-    """One look at a chain: what it is recorded into and what it has touched so far.
-
-    `seen_at` says since when unconfirmed transactions have been in sight, `is_again` that the
-    cursor had passed the block, `is_of_mempool` that nothing of it is in a block. `touched` are
-    transactions, `found` transfers that nobody knew.
-    """
-
-    connection: Connection
-    context: Context
-    chain: Chain
-    now: int
-    watched_at: int | None
-    seen_at: dict[str, int]
-    is_again: bool = False
-    is_of_mempool: bool = False
-    touched: set[int] = field(default_factory=set)
-    found: list[int] = field(default_factory=list)
-    _rates: dict[tuple[str, str, int], Rate | None] = field(default_factory=dict)
-
-    def rate_of(self, method: Method, currency: str, arrived_at: int) -> Rate | None:
-        """Return what a coin cost on arrival, looked up once for all that came together.
-
-        Of what is unconfirmed and came while nobody looked it may be what it costs now: prices of
-        some minutes ago are not kept.
-        """
-        key = (method.id, currency, arrived_at)
-        if key not in self._rates:
-            found = rates.rate_of(self.connection, method, currency, arrived_at)
-            if found is None and self.is_of_mempool:
-                found = rates.rate_of(self.connection, method, currency, self.now)
-            self._rates[key] = found
-        return self._rates[key]
-
-    def remember_rates(self, known: Iterable[transactions.StoredTransaction]) -> None:
-        """Let coin be worth what it was when some transactions came, for all of that moment."""
-        came_at = {each.id: each.first_seen_at for each in known}
-        for found in transfers.list_arrival_rates(self.connection, came_at):
-            place = (found.method, found.currency, came_at[found.transaction_id])
-            self._rates[place] = found.rate or self._rates.get(place)
-
-    def set_gone(self, known: transactions.StoredTransaction) -> None:
-        """Note that a transaction is gone; should it be listed again, it is decoded once more."""
-        transactions.set_gone(self.connection, known.id, self.now)
-        self.touched.add(known.id)
-        self.seen_at.pop(known.txid, None)
-
-    def was_there(self, txid: str, block: Block | None, owner: StoredDestination) -> bool:
-        """Tell whether a transaction was there before a destination was ours.
-
-        To have been in sight is not enough: after a failover the database may have forgotten what
-        we recorded of it, and then it came in time.
-        """
-        since = self.seen_at.get(txid)
-        if block is not None and self.is_again:
-            since = block.mined_at + _BLOCK_SKEW_MS
-        return since is not None and since <= owner.created_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +43,6 @@ class _Received:
     owner: StoredDestination
     arrived_at: int
     is_older: bool
-
-
-def _look(
-    connection: Connection, context: Context, chain: Chain, now: int, seen_at: dict[str, int]
-) -> _Look:
-    (state,) = loops.list_chains(connection, [chain.name])
-    return _Look(connection, context, chain, now, state.watched_at, seen_at)
 
 
 def start(connection: Connection, chain: Chain, blocks: Iterable[Block]) -> None:
@@ -139,9 +69,9 @@ def record_block(
     `seen_at` says since when unconfirmed transactions have been in sight; what is gone is taken out
     of it.
     """
-    look = _look(connection, context, chain, now, seen_at)
+    look = Look.begin(connection, context, chain, now, seen_at)
     _add_block(look, block)
-    _mark_due(look, block.height)
+    _finish(look, block.height)
 
 
 def record_again(
@@ -161,10 +91,10 @@ def record_again(
     """
     cursor = loops.get_cursor(connection, chain.name)
     assert cursor is not None, "only what the cursor has passed is read again"  # noqa: S101  # a promise of our own
-    look = _Look(connection, context, chain, now, None, seen_at, is_again=True)
+    look = Look(connection, context, chain, now, None, seen_at, is_again=True)
     _read_block(look, block)
     loops.fill_header(connection, chain.name, block, cursor.height)
-    _mark_due(look, cursor.height)
+    _finish(look, cursor.height)
     return look.found
 
 
@@ -181,12 +111,12 @@ def record_reorg(
 
     Both in one go: a payment that is in both branches never looks unconfirmed to anybody.
     """
-    look = _look(connection, context, chain, now, seen_at)
+    look = Look.begin(connection, context, chain, now, seen_at)
     look.touched.update(transactions.unconfirm_above(connection, chain.name, ancestor))
     loops.cut_headers(connection, chain.name, ancestor)
     for block in branch:
         _add_block(look, block)
-    _mark_due(look, branch[-1].height)
+    _finish(look, branch[-1].height)
 
 
 def record_mempool(
@@ -204,7 +134,7 @@ def record_mempool(
 
     `seen_at` as for a block: what was gone and is listed again is new.
     """
-    look = _look(connection, context, chain, now, seen_at)
+    look = Look.begin(connection, context, chain, now, seen_at)
     look.is_of_mempool = True
     pending = transactions.list_pending(connection, chain.name)
     spenders = _spenders(pending, mempool.fresh)
@@ -218,14 +148,14 @@ def record_mempool(
                 back.append(known.id)
         elif mempool.is_complete:
             _miss(look, known, head)
-    transactions.set_place(connection, back, None)
+    transactions.set_block(connection, back, None)
     look.touched.update(back)
-    _mark_due(look, None)
+    _finish(look, None)
     if mempool.is_complete and is_tip_fresh:
         loops.save_watched(connection, chain.name, now, _WATCH_GAP_MAX_MS)
 
 
-def _miss(look: _Look, known: transactions.StoredTransaction, head: Head) -> None:
+def _miss(look: Look, known: transactions.StoredTransaction, head: Head) -> None:
     """Note that the node does not list a transaction; after long enough it is gone."""
     if known.unknown_since is None:
         transactions.set_unknown_since(look.connection, known.id, look.now)
@@ -233,12 +163,12 @@ def _miss(look: _Look, known: transactions.StoredTransaction, head: Head) -> Non
         look.set_gone(known)
 
 
-def _add_block(look: _Look, block: Block) -> None:
+def _add_block(look: Look, block: Block) -> None:
     _read_block(look, block)
     loops.add_header(look.connection, look.chain.name, block)
 
 
-def _read_block(look: _Look, block: Block) -> None:
+def _read_block(look: Look, block: Block) -> None:
     pending = transactions.list_pending(look.connection, look.chain.name)
     mined = frozenset(seen.txid for seen in block.transactions)
     spenders = _spenders(pending, block.transactions)
@@ -259,7 +189,7 @@ def _spenders(
 
 
 def _observe(
-    look: _Look, shown: Sequence[Transaction], block: Block | None, spenders: _Spenders
+    look: Look, shown: Sequence[Transaction], block: Block | None, spenders: _Spenders
 ) -> None:
     """Record the transactions that pay destinations of ours, and what they pay.
 
@@ -276,7 +206,7 @@ def _observe(
         return
     known = transactions.find_transactions(look.connection, look.chain.name, paying)
     fresh = {txid: seen for txid, seen in paying.items() if txid not in known}
-    came = {txid: _arrival(look, seen, block) for txid, seen in fresh.items()}
+    came = {txid: look.arrival_of(seen, block) for txid, seen in fresh.items()}
     # Nobody is later for a higher fee: it came when the first one did, and was worth that.
     replaced = _find_replaced(look, fresh, owners, spenders)
     came |= {txid: first.first_seen_at for txid, first in replaced.items()}
@@ -290,7 +220,7 @@ def _observe(
         block,
     )
     moved = [s.id for s in known.values() if block is not None or s.block_height is None]
-    transactions.set_place(look.connection, moved, block)
+    transactions.set_block(look.connection, moved, block)
     look.touched.update(ids.values())
     received = {
         (ids[txid], transfer.index): _Received(
@@ -313,19 +243,8 @@ def _observe(
     _match(look, {new[place]: each for place, each in received.items() if place in new})
 
 
-def _arrival(look: _Look, seen: Transaction, block: Block | None) -> int:
-    """Return when a transaction came: now, unless it was mined while nobody looked."""
-    if seen.first_seen_at is not None:
-        return seen.first_seen_at
-    if seen.txid in look.seen_at and not look.is_again:
-        return look.seen_at[seen.txid]
-    if block is None:
-        return look.now
-    return min(look.now, max(block.mined_at, look.watched_at or 0))
-
-
 def _find_replaced(
-    look: _Look,
+    look: Look,
     fresh: Mapping[str, Transaction],
     owners: Mapping[bytes, StoredDestination],
     spenders: _Spenders,
@@ -354,26 +273,17 @@ def _find_replaced(
     return replaced
 
 
-def _match(look: _Look, received: Mapping[int, _Received]) -> None:
+def _match(look: Look, received: Mapping[int, _Received]) -> None:
     """Credit new transfers, by their ids, to the quotes that they pay; keep the others."""
-    connection = look.connection
-    exclusive = {each.owner.id for each in received.values() if each.owner.kind is Kind.EXCLUSIVE}
-    asked_at = quotes.list_asked(connection, exclusive)
-    spent = {outpoint for each in received.values() for outpoint in each.seen.spends}
-    merchants_of = transactions.list_owners(connection, look.chain.name, spent)
-    owners = merchants.list_some(connection, {each.owner.merchant_id for each in received.values()})
+    asked_of = _list_asked(look, received)
+    payers = _merchants_who_spend(look, {each.seen.txid: each.seen for each in received.values()})
+    owners = merchants.list_some(
+        look.connection, {each.owner.merchant_id for each in received.values()}
+    )
     paying: list[NewCredit] = []
-    unmatched: list[UnmatchedTransfer] = []
     for transfer_id, each in received.items():
-        owner, transfer = each.owner, each.transfer
-        asked = (
-            asked_at[owner.id]
-            if owner.id in exclusive
-            else quotes.list_asked_of_shared(connection, owner.id, transfer)
-        )
-        is_own = owner.key in each.seen.senders or any(
-            merchants_of.get(outpoint) == owner.merchant_id for outpoint in each.seen.spends
-        )
+        owner, transfer, asked = each.owner, each.transfer, asked_of[transfer_id]
+        is_own = owner.key in each.seen.senders or owner.merchant_id in payers[each.seen.txid]
         found = matching.match(
             transfer,
             owner.kind,
@@ -388,7 +298,7 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
             late_money = owners[owner.merchant_id].late_money
             paying.append(_credit(look, transfer_id, each, paid, method, late_money))
         else:
-            unmatched.append(
+            look.unmatched.append(
                 UnmatchedTransfer(
                     id=transfer_id,
                     txid=each.seen.txid,
@@ -405,13 +315,37 @@ def _match(look: _Look, received: Mapping[int, _Received]) -> None:
                     asked=asked,
                 )
             )
-    credit_all(connection, look.context, paying, look.now)
-    if unmatched:
-        to_inbox(connection, unmatched, owners, look.rate_of, look.now)
+    credit_all(look.connection, look.context, paying, look.now)
+
+
+def _list_asked(look: Look, received: Mapping[int, _Received]) -> dict[int, Sequence[Asked]]:
+    """Return the quotes that new transfers, by their ids, may pay."""
+    exclusive = {each.owner.id for each in received.values() if each.owner.kind is Kind.EXCLUSIVE}
+    of_owners = quotes.list_asked(look.connection, exclusive)
+    asked: dict[int, Sequence[Asked]] = {}
+    shared: defaultdict[int, dict[int, Transfer]] = defaultdict(dict)
+    for transfer_id, each in received.items():
+        if each.owner.id in exclusive:
+            asked[transfer_id] = of_owners[each.owner.id]
+        else:
+            shared[each.owner.id][transfer_id] = each.transfer
+    for destination_id, paid in shared.items():
+        asked |= quotes.list_asked_of_shared(look.connection, destination_id, paid)
+    return asked
+
+
+def _merchants_who_spend(look: Look, paying: Mapping[str, Transaction]) -> dict[str, set[int]]:
+    """Return the merchants whose money some transactions spend, by their txids."""
+    spent = {outpoint for seen in paying.values() for outpoint in seen.spends}
+    merchants_of = transactions.list_owners(look.connection, look.chain.name, spent)
+    return {
+        txid: {merchants_of[outpoint] for outpoint in seen.spends if outpoint in merchants_of}
+        for txid, seen in paying.items()
+    }
 
 
 def _credit(
-    look: _Look,
+    look: Look,
     transfer_id: int,
     each: _Received,
     paid: Asked,
@@ -427,7 +361,7 @@ def _credit(
 
 
 def _find_displaced(
-    look: _Look, spenders: _Spenders, shown: Iterable[Transaction], kept: frozenset[str]
+    look: Look, spenders: _Spenders, shown: Iterable[Transaction], kept: frozenset[str]
 ) -> None:
     """Note which of our unconfirmed transactions have lost an input to another transaction.
 
@@ -440,8 +374,16 @@ def _find_displaced(
                     look.set_gone(known)
 
 
-def _mark_due(look: _Look, height: int | None) -> None:
-    """List the invoices whose facts have changed, those grown deep enough included."""
+def _finish(look: Look, height: int | None) -> None:
+    """Keep what pays no quote, and list the invoices whose facts have changed.
+
+    Those with a payment that has grown deep enough are among them. Last, since the inbox takes the
+    lock of merchants, and those of invoices come before it.
+    """
+    if look.unmatched:
+        ids = {each.owner.merchant_id for each in look.unmatched}
+        owners = merchants.list_some(look.connection, ids)
+        to_inbox(look.connection, look.unmatched, owners, look.rate_of, look.now)
     due = payments.list_invoices_of(look.connection, look.touched) if look.touched else set()
     if height is not None:
         due |= payments.list_ripe(look.connection, look.chain.name, height)

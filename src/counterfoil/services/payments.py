@@ -97,7 +97,7 @@ def _changes(
     known = quotes.list_of_invoices(connection, invoice_ids)
     names = sorted({quote.chain for each in known.values() for quote in each})
     states = {state.name: state for state in loops.list_chains(connection, names)}
-    paid_to = payments.list_telling(connection, invoice_ids)
+    paid_to = payments.list_deciding(connection, invoice_ids)
     credited = _settle(connection, context, locked, paid_to, now)
     due = [each.id for each in locked if each.due_at is not None and each.due_at <= now]
     waits_until = waits(connection, due, now) if due else {}
@@ -176,7 +176,8 @@ def _facts(
         cancelled_at=invoice.cancelled_at,
         marked_at=invoice.marked_at,
         mark_id=invoice.mark_id,
-        is_watched_past_due=due_at is not None and all(state.is_over(due_at) for state in states),
+        is_watched_past_due=due_at is not None
+        and all(state.is_watched_past(due_at) for state in states),
         waits_until=waits_until,
         payments=tuple(item.payment for item in credited),
         taken_id=taken_id,

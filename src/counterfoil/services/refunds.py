@@ -5,13 +5,14 @@ We hold no key and send nothing. A note changes neither credit nor status, and i
 
 from dataclasses import dataclass, replace
 
-from counterfoil.core import events, money
+from counterfoil.core import events, money, plain_text
 from counterfoil.core.errors import InvalidError, Problem
 from counterfoil.db import invoices, refunds
 from counterfoil.db.audit import Deed
 from counterfoil.db.engine import Connection
 from counterfoil.db.invoices import Invoice
 from counterfoil.db.refunds import Refund
+from counterfoil.services import repeats
 from counterfoil.services.audit import Actor, record
 from counterfoil.services.context import Context
 from counterfoil.services.invoices import own
@@ -32,15 +33,28 @@ class Draft:
 
 
 async def add(
-    context: Context, who: Actor, invoice_id: int, draft: Draft, now: int
+    context: Context,
+    who: Actor,
+    invoice_id: int,
+    draft: Draft,
+    now: int,
+    request: repeats.Request | None = None,
 ) -> tuple[Invoice, Refund]:
     """Note a refund of an invoice; raises NotFoundError and InvalidError.
 
-    Who heard no answer may ask again: of one transaction the very same is noted once.
+    Who heard no answer may ask again: a `request` that comes again notes nothing new (ConflictError
+    `idempotency_mismatch` where it says something else), nor does the very same of one transaction.
     """
+    problems = _problems(draft)
+    if problems:
+        raise InvalidError(*problems)
 
     def write(connection: Connection) -> tuple[Invoice, Refund]:
         invoice = own(connection, who.merchant_id, who.mode, invoice_id)
+        kept = repeats.take(connection, request, now)
+        if kept is not None:
+            noted = refunds.list_all(connection, invoice_id)
+            return invoice, next(each for each in noted if each.id == int(kept))
         method_id, amount = _amount(context, who, invoice, draft)
         paid_id = draft.payment_id
         if paid_id is not None and not refunds.was_credited(connection, paid_id, invoice_id):
@@ -51,13 +65,24 @@ async def add(
         invoices.lock(connection, invoice_id)
         known = _find_same(connection, invoice_id, new)
         if known is not None:
+            repeats.keep(connection, request, str(known.id))
             return invoice, known
         made = refunds.insert(connection, invoice_id, new)
+        repeats.keep(connection, request, str(made.id))
         deed = Deed("refund", invoice_id, paid_id, details={"refund_id": str(made.id)})
         record(connection, who, deed, now)
         return invoice, made
 
     return await context.store.write(write)
+
+
+def _problems(draft: Draft) -> list[Problem]:
+    """Return what is wrong with the texts of a note."""
+    found = (
+        plain_text.problem("txid", draft.txid, TXID_LENGTH_MAX),
+        plain_text.problem("note", draft.note, NOTE_LENGTH_MAX, is_long=True),
+    )
+    return [each for each in found if each is not None]
 
 
 def _find_same(connection: Connection, invoice_id: int, new: Refund) -> Refund | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from counterfoil.core import matching
-from counterfoil.db import amounts, idempotency, invoices, outbox
+from counterfoil.db import amounts, idempotency, invoices, loops, outbox
 from counterfoil.db.engine import Connection
 from counterfoil.db.sql import CHUNK
 from counterfoil.services.context import Context
@@ -45,6 +45,8 @@ class DueDates:
 
     context: Context
     _after: int = 0
+    # When the walk was last gone on with.
+    _at: int | None = None
 
     async def assess(self, now: int) -> bool:
         """Assess the next of them, one to a transaction; return whether there are more.
@@ -59,6 +61,10 @@ class DueDates:
             until = waits(connection, due, now) if due else {}
             return due, [each for each in due if until.get(each, now) <= now]
 
+        if self._at is None or now < self._at:
+            # A clock that was set back comes by a time again up to which all had been seen once.
+            await self.context.store.write(lambda c: loops.clamp_watched(c, now))
+        self._at = now
         due, ready = await self.context.store.read(read)
         for invoice_id in ready:
             self._after = invoice_id

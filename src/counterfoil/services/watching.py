@@ -81,7 +81,7 @@ class Watch:
     _noted_at: int = 0
     # Whether the last assessment of what was due did not come to its end.
     _broke_off: bool = False
-    # The invoices that could not be assessed, each with when it is tried again.
+    # The invoices that could not be assessed, each with when that was.
     _stuck: dict[int, int] = field(default_factory=dict)
     # Since when what is unconfirmed has been in sight: it need not be decoded again, and is older
     # than an address that it turns out to pay later. A restart loses that, and no payment.
@@ -117,7 +117,11 @@ class Watch:
         After one that broke off each has its own, and what cannot be assessed is passed over for a
         while: what is wrong with one invoice holds up no other, and no block.
         """
-        self._stuck = {each: until for each, until in self._stuck.items() if until > now}
+        self._stuck = {
+            each: since
+            for each, since in self._stuck.items()
+            if not _has_passed(_STUCK_MS, since, now)
+        }
         size = 1 if self._broke_off or self._stuck else _REASSESS_BATCH
         self._broke_off = True
         while True:
@@ -126,7 +130,7 @@ class Watch:
             )
             if due:
                 alone = due if size == 1 else []
-                self._stuck |= dict.fromkeys(alone, now + _STUCK_MS)
+                self._stuck |= dict.fromkeys(alone, now)
                 await self._write(lambda c, some=due: self._reassess(c, some, now))  # type: ignore[misc]  # mypy cannot infer such a lambda
                 for each in alone:
                     del self._stuck[each]
@@ -146,7 +150,7 @@ class Watch:
 
     async def _hold_lease(self, now: int) -> bool:
         """Take the lease or keep it; False while another process holds it."""
-        if self._fence is not None and now - self._renewed_at < _LEASE_RENEW_MS:
+        if self._fence is not None and not _has_passed(_LEASE_RENEW_MS, self._renewed_at, now):
             return True
         name = _lease_name(self.chain)
         self._fence = await self.context.store.write(
@@ -158,14 +162,22 @@ class Watch:
             self._seen_at, self._seen_with = {}, self._fence
         return self._fence is not None
 
+    async def renew(self, now: int) -> None:
+        """Keep the lease during a look that lasts longer; what another process has taken is its."""
+        name, fence = _lease_name(self.chain), self._fence
+        if fence is None or not _has_passed(_LEASE_RENEW_MS, self._renewed_at, now):
+            return
+        if await self.context.store.write(lambda c: loops.renew_lease(c, name, fence, now)):
+            self._renewed_at = now
+
     async def release(self) -> None:
         """Let another process watch at once instead of waiting for the lease to run out."""
         if self._fence is not None:
+            self._fence = None
             name = _lease_name(self.chain)
             await self.context.store.write(
                 lambda connection: loops.drop_lease(connection, name, self.holder)
             )
-            self._fence = None
 
     async def _write(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` in a transaction in which we certainly hold the lease."""
@@ -217,7 +229,7 @@ class Watch:
                 return False, f"The node is behind: it has not reached block {cursor.height} yet."
             if not is_on_chain:
                 if not await self._go_back(cursor, now):
-                    return False, await branches.why_no_way(self.context.store, self.chain, cursor)
+                    return False, None
             else:
                 block = await self._next_block(cursor)
                 if block is None:
@@ -320,7 +332,8 @@ class Watch:
         """Return the block after the cursor, if there is one that fits onto it."""
         next_hash = await self.chain.block_hash(cursor.height + 1)
         block = None if next_hash is None else await self.chain.block(next_hash)
-        return block if block is not None and block.parent == cursor.hash else None
+        fits = (cursor.height + 1, cursor.hash)
+        return block if block is not None and (block.height, block.parent) == fits else None
 
     async def _go_back(self, cursor: loops.Cursor, now: int) -> bool:
         """Record that the node's chain has left ours below the cursor; False: ask again later."""
@@ -360,10 +373,10 @@ class Watch:
         trouble = branches.tip_trouble(self.chain, head, now)
         pending = await self._pending()
         mempool = await self.chain.mempool(self._seen_at, pending)
-        if now - self._whole_at > _BLIND_MS:
+        if _has_passed(_BLIND_MS, self._whole_at, now):
             mempool = await arrivals.dated(self.context.store, self.chain, mempool, now)
         is_idle = not mempool.fresh and pending <= mempool.txids
-        if not is_idle or now - self._written_at >= _IDLE_WRITE_MS:
+        if not is_idle or _has_passed(_IDLE_WRITE_MS, self._written_at, now):
             # Asked after the mempool: a block that came meanwhile may hold what has just left it.
             tip = await self.chain.head()
             is_at_tip = (tip.height, tip.hash) == (cursor.height, cursor.hash)
@@ -398,7 +411,7 @@ class Watch:
     async def _note_node(self, trouble: str | None, height: int | None, now: int) -> None:
         """Write down how the node is, when that has changed or a while has passed."""
         noted = (trouble, height)
-        if noted == self._noted and now - self._noted_at < _IDLE_WRITE_MS:
+        if noted == self._noted and not _has_passed(_IDLE_WRITE_MS, self._noted_at, now):
             return
         if trouble is not None:
             self._is_right_chain = False
@@ -409,6 +422,11 @@ class Watch:
             )
         )
         self._noted, self._noted_at = noted, now
+
+
+def _has_passed(duration_ms: int, since: int, now: int) -> bool:
+    """Tell whether so much time has passed; where the clock was set back it may have."""
+    return not 0 <= now - since < duration_ms
 
 
 def _lease_name(chain: Chain) -> str:

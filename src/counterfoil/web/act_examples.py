@@ -35,7 +35,7 @@ _REFUND = {
 }
 _SMALL = (
     None,
-    "This needs a key with the scope Full control or higher; yours has Read analytics.",
+    "This needs a key with the scope Full control; yours has Read analytics.",
 )
 _NOT_IN_INBOX = (
     None,

@@ -7,7 +7,7 @@ from counterfoil.core.errors import InvalidError
 from counterfoil.core.ids import ID_MAX
 from counterfoil.services import invoices, marks, refunds
 from counterfoil.services.audit import with_key
-from counterfoil.web import act_views, api, bodies, views
+from counterfoil.web import act_views, api, bodies, repetition, views
 from counterfoil.web.endpoints import Answer, Call, Endpoint, answer
 from counterfoil.web.fields import COIN_LENGTH_MAX, Fields
 from counterfoil.web.parameters import INVOICE_ID
@@ -42,10 +42,12 @@ async def add_refund(call: Call) -> Answer:
         note=fields.text("note", refunds.NOTE_LENGTH_MAX, is_long=True),
         payment_id=fields.whole("payment_id", ID_MAX),
     )
+    invoice_id = call.invoice_id()
+    request = repetition.request_of(call, fields, f"/api/invoice/{invoice_id}/refunds")
     if fields.problems:
         raise InvalidError(*fields.problems)
     invoice, made = await refunds.add(
-        call.deps.context, with_key(call.who()), call.invoice_id(), draft, call.now
+        call.deps.context, with_key(call.who()), invoice_id, draft, call.now, request
     )
     refund = msgspec.convert(refunds.describe(invoice, made), act_views.Refund)
     return answer(act_views.RefundAnswer(success=True, refund=refund))
@@ -108,9 +110,10 @@ ENDPOINTS = (
         "neither the status nor what was credited changes. A note stays.",
         body=act_views.NewRefund,
         answers={200: act_views.RefundAnswer},
-        parameters=(INVOICE_ID,),
+        parameters=(INVOICE_ID, repetition.PARAMETER),
         errors={
             404: ("not_found",),
+            409: ("idempotency_mismatch",),
             422: (
                 "missing",
                 "wrong_type",
@@ -121,6 +124,7 @@ ENDPOINTS = (
                 "unknown_coin",
                 "ambiguous_method",
                 "unknown_payment",
+                "invalid_idempotency_key",
             ),
         },
     ),

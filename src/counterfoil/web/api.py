@@ -13,7 +13,7 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Mode, Outcome
 from counterfoil.services import invoices, simulator
 from counterfoil.services.invoices import Created
-from counterfoil.web import bodies, drafts, queries, views
+from counterfoil.web import bodies, drafts, queries, repetition, views
 from counterfoil.web.endpoints import Answer, Call, Endpoint, Parameter, answer
 from counterfoil.web.fields import ORDER_ID_LENGTH_MAX, PLAIN_LINE, TIME, Fields
 from counterfoil.web.parameters import INVOICE_ID, page
@@ -27,13 +27,13 @@ async def create_invoice(call: Call) -> Answer:
     """Make an invoice, or answer a repeated request as the first time."""
     deps, who = call.deps, call.who()
     fields = Fields(bodies.parse(call.body))
-    key = drafts.idempotency_key(fields, call.header_values(b"idempotency-key"))
-    if key is not None:
-        earlier = await invoices.earlier(deps.context, who, key, call.body)
+    request = repetition.request_of(call, fields, "/api/invoice")
+    if request is not None:
+        earlier = await invoices.earlier(deps.context, request)
         if earlier is not None:
             return _created(call, earlier)
     draft = drafts.draft(deps.context, who.mode, fields, call.now)
-    created = await invoices.create(deps.context, who, draft, call.now, key, call.body)
+    created = await invoices.create(deps.context, who, draft, call.now, request)
     return _created(call, created)
 
 
@@ -168,15 +168,6 @@ def _outcome(fields: Fields) -> Outcome:
 
 # --- the declarations --------------------------------------------------------------------------
 
-_KEY_PARAMETER = Parameter(
-    drafts.IDEMPOTENCY_KEY,
-    "header",
-    "Your name for this request: sent again within 24 hours with the same body, it gets the first "
-    "answer again and makes nothing new.",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[ -~]*$"},
-    "order-1001",
-)
-
 
 def _text_parameter(name: str, description: str, length_max: int, example: str) -> Parameter:
     schema = {"type": "string", "maxLength": length_max, "pattern": PLAIN_LINE}
@@ -243,7 +234,7 @@ ENDPOINTS = (
         "coin_symbol alone the merchant's wallet of that coin is used; with both, that address is.",
         body=views.NewInvoice,
         answers={200: views.Created},
-        parameters=(_KEY_PARAMETER,),
+        parameters=(repetition.PARAMETER,),
         errors={409: ("address_in_use", "idempotency_mismatch"), 422: _FIELD_ERRORS},
         is_hot=True,
     ),

@@ -71,6 +71,8 @@ CLAIMS: Mapping[str, str] = MappingProxyType(
         Claimed.CREDITED: "We see this transaction: it counts for this invoice.",
         Claimed.COMING: "The network knows this transaction, and it pays this invoice. "
         "It will show here within a minute or two.",
+        Claimed.TO_SHOP: "The network knows this transaction, and it pays the shop's address. "
+        "Within a minute or two it shows here whether it pays this invoice.",
         Claimed.REVIEW: "This transaction does pay the shop's address, but does not fit what this "
         "invoice asked for. The shop can see it; ask it, and do not pay again.",
         Claimed.ELSEWHERE: "The network knows this transaction, but it does not pay the address of "

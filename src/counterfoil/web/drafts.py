@@ -1,6 +1,5 @@
 """From the body of `POST /api/invoice` to a draft: every field checked, every problem told."""
 
-import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -12,21 +11,6 @@ from counterfoil.services.context import Context
 from counterfoil.services.invoices import Draft
 from counterfoil.web.fields import COIN_LENGTH_MAX, ORDER_ID_LENGTH_MAX, Fields
 from counterfoil.web.views import NewInvoice
-
-IDEMPOTENCY_KEY = "Idempotency-Key"
-IDEMPOTENCY_KEY_PATTERN = r"^[ -~]{1,255}$"
-_IDEMPOTENCY_KEY = re.compile(IDEMPOTENCY_KEY_PATTERN.encode())
-
-
-def idempotency_key(fields: Fields, values: list[bytes]) -> str | None:
-    """Return the `Idempotency-Key` of a request, or note what is wrong with it."""
-    if not values:
-        return None
-    if len(values) > 1 or not _IDEMPOTENCY_KEY.fullmatch(values[0]):
-        message = f"{IDEMPOTENCY_KEY} must be a single text of 1 to 255 ASCII characters."
-        fields.refuse(IDEMPOTENCY_KEY, "invalid_idempotency_key", message)
-        return None
-    return values[0].decode("ascii")
 
 
 def draft(context: Context, mode: Mode, fields: Fields, now: int) -> Draft:

@@ -181,7 +181,7 @@ ERRORS: dict[str, Error] = {
         None,
         (
             "This Idempotency-Key was used for a different request in the last 24 hours; "
-            "use a new key for a new invoice."
+            "use a new key for a new request."
         ),
     ),
     "missing": ("amount", "amount is required."),
@@ -327,7 +327,7 @@ OTHER_ERRORS: dict[tuple[str, str], Error] = {
     ("list_rates", "too_many"): ("query", "The query may have at most 50 parameters."),
     ("add_wallet", "scope_too_small"): (
         None,
-        "This needs a key with the scope Full control or higher; yours has Read analytics.",
+        "This needs a key with the scope Full control; yours has Read analytics.",
     ),
     ("add_wallet", "address_in_use"): (
         "address",
@@ -358,7 +358,7 @@ OTHER_ERRORS: dict[tuple[str, str], Error] = {
     ),
     ("remove_wallet", "scope_too_small"): (
         None,
-        "This needs a key with the scope Full control or higher; yours has Read analytics.",
+        "This needs a key with the scope Full control; yours has Read analytics.",
     ),
     ("remove_wallet", "not_found"): (None, "This merchant has no such wallet."),
     ("list_invoices", "too_many"): ("query", "The query may have at most 50 parameters."),

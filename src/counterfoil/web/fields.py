@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from email_validator import EmailNotValidError, validate_email
 
-from counterfoil.core import money
+from counterfoil.core import money, plain_text
 from counterfoil.core.errors import InvalidError, Problem
 
 T = TypeVar("T")
@@ -28,18 +28,9 @@ METADATA_KEYS_MAX = 20
 METADATA_KEY_LENGTH_MAX = 40
 METADATA_VALUE_LENGTH_MAX = 500
 
-# Control characters, and those that turn the direction of the text around them: both can make a
-# page show something else than what was sent.
-_HOSTILE = r"\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069"
-_CONTROL = r"\u0000-\u001F\u007F-\u009F"
-_CONTROL_IN_LINES = r"\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F"
-# Halves of a surrogate pair are no characters: neither UTF-8 nor a database can hold one.
-_HALF = r"\uD800-\uDFFF"
-_NOT_IN_A_LINE = re.compile(f"[{_CONTROL}{_HOSTILE}{_HALF}]")
-_NOT_IN_LINES = re.compile(f"[{_CONTROL_IN_LINES}{_HOSTILE}{_HALF}]|\r(?!\n)")
 # The same for the document, in which JavaScript's dialect of patterns is spoken.
-PLAIN_LINE = f"^[^{_CONTROL}{_HOSTILE}]*$"
-PLAIN_LINES = f"^[^{_CONTROL_IN_LINES}{_HOSTILE}]*$"
+PLAIN_LINE = f"^[^{plain_text.CONTROL}{plain_text.HOSTILE}]*$"
+PLAIN_LINES = f"^[^{plain_text.CONTROL_IN_LINES}{plain_text.HOSTILE}]*$"
 
 DECIMAL = r"^(0|[1-9][0-9]{0,39})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?$"
 TIME = (
@@ -123,17 +114,9 @@ class Fields:
         if type(value) is not str:
             self.refuse(field, "wrong_type", f"{label} must be a text.")
             return None
-        if len(value) > length_max:
-            message = f"{label} may have at most {length_max:,} characters; it has {len(value):,}."
-            self.refuse(field, "too_long", message)
-            return None
-        hostile = (_NOT_IN_LINES if is_long else _NOT_IN_A_LINE).search(value)
-        if hostile is not None:
-            message = (
-                f"{label} holds U+{ord(hostile[0]):04X} at position {hostile.start() + 1}, "
-                "which plain text may not hold; remove it."
-            )
-            self.refuse(field, "invalid_characters", message)
+        problem = plain_text.problem(field, value, length_max, is_long=is_long, label=label)
+        if problem is not None:
+            self.problems.append(problem)
             return None
         return value
 
@@ -143,7 +126,8 @@ class Fields:
         if value is None:
             return None
         if type(value) is not Number or not _WHOLE.fullmatch(value) or int(value) > most:
-            message = f"{field} must be a whole number from 0 to {most}."
+            hint = ", and stand without quotes" if type(value) is str else ""
+            message = f"{field} must be a whole number from 0 to {most}{hint}."
             self.refuse(field, "invalid_number", message)
             return None
         return int(value)
@@ -254,7 +238,7 @@ class Fields:
             message = f"{field} may have at most {METADATA_KEYS_MAX} keys; it has {len(value)}."
             self.refuse(field, "too_many", message)
             return {}
-        for key, text in value.items():
+        for key, each in value.items():
             if not key:
                 self.refuse(field, "too_short", f"A key of {field} may not be empty.")
                 return {}
@@ -262,7 +246,7 @@ class Fields:
             if self._plain(field, key, METADATA_KEY_LENGTH_MAX, label=label) is None:
                 return {}
             label = f"{field}.{key}"
-            if self._plain(field, text, METADATA_VALUE_LENGTH_MAX, label=label) is None:
+            if self._plain(field, each, METADATA_VALUE_LENGTH_MAX, label=label) is None:
                 return {}
         return value
 

@@ -298,7 +298,10 @@ class Payment(Struct, kw_only=True):
         Literal["seen", "confirming", "final", "gone"],
         Meta(description="Unconfirmed, in a block, deep enough, or replaced and not counted."),
     ]
-    fiat_value: Annotated[str, Meta(description="What it counts for.", examples=["12.34"])]
+    fiat_value: Annotated[
+        str,
+        Meta(description="What it counts for, or would if it were not gone.", examples=["12.34"]),
+    ]
     first_seen_at: Time
 
 

@@ -7,6 +7,7 @@ from counterfoil.core.ports import Bell, Clock
 from counterfoil.services.watching import LeaseLostError, Watch
 
 POLL_S = 1.0
+_KEEP_S = 5.0
 
 
 async def follow(watch: Watch, clock: Clock, bell: Bell) -> None:
@@ -21,3 +22,10 @@ async def follow(watch: Watch, clock: Clock, bell: Bell) -> None:
                 await bell.wait(POLL_S)
     finally:
         await watch.release()
+
+
+async def keep_lease(watch: Watch, clock: Clock) -> None:
+    """Keep the lease of a watch for ever: a long reorg takes longer to read than a lease lasts."""
+    while True:
+        await clock.sleep(_KEEP_S)
+        await watch.renew(clock.now())
