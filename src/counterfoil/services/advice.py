@@ -124,7 +124,7 @@ def _act_on_found(lookup: Lookup, case: Case) -> Iterator[str]:
     if missed and is_passed(lookup):
         yield (
             f"Run `counterfoil rescan {missed[0].method} --from {lookup.height}`: that block "
-            "was passed while nobody could see it."
+            "was passed without it."
         )
     elif missed:
         yield "Wait a moment: the payment will be recorded when the watcher has read that far."
