@@ -97,9 +97,8 @@ def test_an_invoice_is_explained_before_and_after_the_repair(program: Program) -
         in said
     )
     advice = said[said.index("What to do:") + 1 :]
-    wanted = "- Run `counterfoil rescan TEST --from 1`: that block was passed while nobody could "
     assert advice == [
-        wanted + "see it.",
+        "- Run `counterfoil rescan TEST --from 1`: that block was passed without it.",
         "- Until then ask for no other payment, and make no new invoice.",
     ]
     program("rescan", "TEST", "--from", "1")

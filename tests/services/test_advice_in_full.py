@@ -268,10 +268,7 @@ ALONE: dict[str, tuple[Case, list[str]]] = {
     "a block that was passed": (
         looked_up(outputs=(STRANGER, OURS), height=50),
         [
-            (
-                "Run `counterfoil rescan LTC --from 50`: that block was passed while nobody could "
-                "see it."
-            ),
+            ("Run `counterfoil rescan LTC --from 50`: that block was passed without it."),
             UNTIL_THEN,
         ],
     ),

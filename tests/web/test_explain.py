@@ -79,7 +79,7 @@ async def test_what_lies_in_the_inbox_has_its_id(world: World) -> None:
     said = await explain(world, invoice_id, key=key)
     (item,) = said["inbox"]
     assert (item["txid"], item["reason"]) == (paid.json()["txid"], "detached")
-    command = f"`counterfoil inbox attach {item['id']} {invoice_id} --test --merchant Shop`"
+    command = f"`counterfoil inbox attach {item['id']} {invoice_id} --test`"
     assert command in said["advice"][0]
     assert "Other" not in str(said), "who else is served here is nobody's business"
 
