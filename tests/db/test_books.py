@@ -8,8 +8,13 @@ from counterfoil.core.payment import LateMoney
 from counterfoil.db import books, merchants
 from counterfoil.db.books import Books
 from counterfoil.db.engine import Database
+from counterfoil.db.schema import payment
+from counterfoil.db.schema_world import rate
+from counterfoil.services import marks, refunds
+from counterfoil.services.invoices import cancel
+from counterfoil.services.refunds import Draft
 from tests.conftest import FakeClock
-from tests.services.moves import attach, credited_ids, detach
+from tests.services.moves import actor, attach, credited_ids, detach
 from tests.services.shop import MINUTE, Shop, open_shop
 
 _ROW = "(merchant_id, mode, transfer_id, reason, created_at) VALUES (1, 'live', 1, 'no_quote', 0)"
@@ -60,9 +65,39 @@ async def test_late_money_that_waits_for_the_merchant_is_named(stall: Shop) -> N
         stall.chain.pay(quote.address, quote.amount_atomic)
         await stall.look()
     assert await stall.store.read(books.list_undecided) == [second.id]
+    # What was settled, or sent back, has been decided.
+    who_marks = actor(stall)
+    await marks.mark(stall.context, who_marks, second.id, stall.clock.now())
+    assert await stall.store.read(books.list_undecided) == []
+    await marks.unmark(stall.context, who_marks, second.id, stall.clock.now())
+    assert await stall.store.read(books.list_undecided) == [second.id]
     (payment_id,) = await credited_ids(stall, second)
     await attach(stall, await detach(stall, payment_id), second, "25.00")
     assert await stall.store.read(books.list_undecided) == []
+
+
+async def test_money_is_late_for_its_price_and_for_a_cancelling_too(stall: Shop) -> None:
+    dropped, priced, cancelled = [await stall.invoice() for _ in range(3)]
+    quote = await stall.quote(dropped)
+    lost = stall.chain.pay(quote.address, quote.amount_atomic)
+    quote = await stall.quote(cancelled)
+    await cancel(stall.context, stall.principal, cancelled.id, stall.clock.now())
+    await stall.look(5 * 60)
+    stall.chain.pay(quote.address, quote.amount_atomic)
+    await stall.look(20 * 60)
+    quote = await stall.quote(priced)
+    # In an outage of all sources nobody knows what it is worth.
+    await stall.store.write(lambda c: c.execute(sa.delete(rate)))
+    stall.chain.pay(quote.address, quote.amount_atomic)
+    await stall.look()
+    held = sa.update(payment).values(is_held=True)
+    assert await stall.store.read(books.list_undecided) == [priced.id]
+    await stall.store.write(lambda c: c.execute(held))
+    assert await stall.store.read(books.list_undecided) == [priced.id, cancelled.id]
+    stall.chain.drop(lost)
+    who = actor(stall)
+    await refunds.add(stall.context, who, priced.id, Draft("25.00"), stall.clock.now())
+    assert await stall.store.read(books.list_undecided) == [cancelled.id]
 
 
 async def test_they_balance(shop: Shop) -> None:

@@ -40,7 +40,7 @@ def payment_sentence(found: list[str], txid: str) -> str:
 def test_from_nothing_to_paid(shop: Shop) -> None:
     order = shop.order()
     found, todo = explain(order)
-    assert "Nobody has opened its pay page, so no amount and no address were shown." in found
+    assert "No price was made for it yet, so no amount of a coin was asked for." in found
     assert todo == [f"Send the payer to {order.pay_url}: opening it makes a price to pay."]
     address, amount = order.page().asked
     found, todo = explain(order)

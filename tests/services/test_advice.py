@@ -117,6 +117,27 @@ ADVICE: dict[str, tuple[Case, str]] = {
             "20.00 USD; what it was worth when it came is not known."
         ),
     ),
+    "late money that is worth nothing": (
+        case(seen=(replace(LATE, quoted="0.00"),)),
+        (
+            "The late payment of 0.2 LTC is worth nothing in USD: `counterfoil inbox detach 7` "
+            "takes it off, and `counterfoil inbox ignore ID` with the number that it prints sets "
+            "it aside."
+        ),
+    ),
+    "late money that was worth nothing when it came": (
+        case(seen=(replace(LATE, arrival="0.00"),)),
+        (
+            "Decide what the late payment of 0.2 LTC is worth to you: "
+            "`counterfoil inbox detach 7` takes it off and prints its number in the inbox; with "
+            "that as ID, `counterfoil inbox attach ID 12 --value 20.00` credits it at its price of "
+            "20.00 USD; it was worth nothing when it came."
+        ),
+    ),
+    "late money beside what is enough": (
+        case(status=Status.PAID, seen=(LATE,)),
+        "It is paid without that.",
+    ),
     "late money that is enough": (
         case(status=Status.CONFIRMING, seen=(LATE,)),
         "What has come is enough once you have decided about the late payment.",

@@ -65,7 +65,7 @@ FINDINGS: dict[str, tuple[Case, str]] = {
     ),
     "nobody has opened it": (
         case(asked=()),
-        "Nobody has opened its pay page, so no amount and no address were shown.",
+        "No price was made for it yet, so no amount of a coin was asked for.",
     ),
     "a price that has ended": (
         case(asked=(replace(ASKED, is_open=False),)),

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from counterfoil.core import matching
 from counterfoil.core.ports import Answer, Attempt, Store
 from counterfoil.db import amounts, deliveries, payments, transactions
+from counterfoil.db import inbox as lying_rows
 from counterfoil.db.quotes import Quote
 from counterfoil.db.schema import (
     attempt,
@@ -21,11 +22,14 @@ from counterfoil.db.schema import (
     delivery,
     event,
     inbox,
+    invoice,
     payment,
     quote,
     transfer,
 )
+from counterfoil.services import inbox as lying
 from counterfoil.services import outbox, strays
+from counterfoil.services.audit import with_key
 from tests.services.shop import MINUTE, Shop, open_shop
 
 # So many rows lie elsewhere, and so much may one look cost that reads none of them.
@@ -309,6 +313,30 @@ async def test_dust_at_a_shared_address_costs_no_other_merchant(stall: Shop) -> 
     # What came to whomever within a day is passed over, but looked up no further.
     own = await cost_of(quote.invoice_id, is_meant=True)
     assert await cost_of(theirs.id, is_meant=False) < own / 2
+
+
+async def test_orders_of_old_cost_a_transfer_in_the_inbox_nothing(stall: Shop) -> None:
+    quote = await send_dust(stall, lambda near: near)
+    order = invoice.c.id == quote.invoice_id
+    plain = sa.update(invoice).where(order).values(share_token="newest")
+    await stall.store.write(lambda c: c.execute(plain))
+
+    def order_often(connection: sa.Connection) -> None:
+        copy(connection, invoice, lambda n: {"share_token": f"token-{n}"})
+
+    await stall.store.write(order_often)
+    who = stall.principal
+    page, _ = await lying.list_page(
+        stall.context, with_key(who), is_ignored=False, after=None, limit=1
+    )
+
+    def look(connection: sa.Connection) -> None:
+        lying_rows.list_unasked(connection, who.merchant_id, who.mode, page[0].item)
+
+    few, _ = await cost(stall.store, look)
+    await stall.store.write(lambda c: copy(c, invoice, lambda n: {"share_token": f"another-{n}"}))
+    many, _ = await cost(stall.store, look)
+    assert many < few * 1.2
 
 
 async def test_a_page_does_not_read_all_that_ever_came_to_its_address(stall: Shop) -> None:

@@ -18,6 +18,8 @@ from counterfoil.services import inbox, rates
 from counterfoil.services.claims import Claimed
 from counterfoil.services.invoices import cancel
 from counterfoil.services.payments import reassess
+from counterfoil.services.quotes import choose
+from tests.services.cases import examine
 from tests.services.moves import actor, attach, credited_ids, deeds, detach, listed, stray
 from tests.services.shop import MINUTE, Shop, open_shop
 from tests.services.test_claims import say
@@ -62,6 +64,15 @@ async def test_who_pays_the_address_of_an_order_before_its_price_is_made(shop: S
     words = f"INV {order_id} names this address and has asked for no amount yet"
     assert [(each.invoice_id, each.reason) for each in found.candidates] == [(order_id, words)]
     assert await say(shop, order, sent.txid) is Claimed.REVIEW
+    # A price that is made only now asks for something else, and the order stays.
+    await shop.look(3 * 60)
+    case = await examine(shop, order)
+    assert [each.txid for each in case.uncredited] == [sent.txid]
+    await choose(shop.context, order.share_token, "COIN", shop.clock.now())
+    (found,) = await listed(shop)
+    assert [each.invoice_id for each in found.candidates] == [order_id]
+    case = await examine(shop, order)
+    assert [each.txid for each in case.uncredited] == [sent.txid]
     # The other merchants' orders are nobody's business here.
     other = await open_shop(shop.store, shop.clock, name="Other", wallet=None, chain=shop.chain)
     assert await listed(other) == []

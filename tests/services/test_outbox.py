@@ -100,6 +100,11 @@ async def test_what_is_told_of_no_invoice_waits_for_nothing(stall: Shop) -> None
     assert await outbox.redeliver(stall.store, channel_id, heard.event_id, stall.clock.now())
     await answer(stall, await claim_one(stall), OK)
     assert await states(stall) == ["due", "delivered", "delivered"]
+    # The version before gave all of them one key; who asks again is not held up by that.
+    await stall.store.write(lambda c: c.execute(sa.update(delivery).values(invoice_id=0)))
+    for each in (failed, heard):
+        await outbox.redeliver(stall.store, channel_id, each.event_id, stall.clock.now())
+    assert len(await claim(stall)) == 2
     listed = await outbox.list_sent(stall.store, channel_id, 9)
     assert [(each.invoice_id, each.last_status) for each in listed] == [
         (None, 200),

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Mempool
-from counterfoil.db import invoices
+from counterfoil.db import invoices, loops
 from counterfoil.db.engine import Database
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import due_reassess, header
@@ -92,6 +92,33 @@ async def test_nothing_expires_unseen_where_the_clock_was_set_back(shop: Shop) -
     shop.chain.is_away = False
     await shop.look()
     await shop.tick()
+    assert await shop.status(invoice) is Status.EXPIRED
+
+
+async def test_nothing_expires_unseen_by_a_look_that_began_before(shop: Shop) -> None:
+    """It is written down when the clock has been set back already; then the node goes away."""
+    invoice = await shop.invoice(due_at=shop.clock.now() + 16 * MINUTE)
+    await shop.look(15 * 60)
+    began_at = shop.clock.now()
+    shop.clock.at -= 9 * MINUTE
+    await shop.tick()
+    name = shop.chain.name
+    await shop.store.write(lambda c: loops.save_watched(c, name, began_at + 5 * MINUTE, MINUTE))
+    shop.chain.is_away = True
+    await shop.look()
+    await shop.tick()
+    await shop.look(11 * 60)
+    await shop.tick()
+    assert await shop.status(invoice) is Status.UNPAID
+
+
+async def test_clocks_that_differ_a_little_keep_nothing_from_expiring(shop: Shop) -> None:
+    """The machine that watches is ten seconds ahead of the one that looks at due dates."""
+    invoice = await shop.invoice(due_at=shop.clock.now() + 5 * MINUTE)
+    await shop.tick()
+    await shop.look(5 * 60 + 11)
+    shop.due_dates.context = shop.context
+    await shop.due_dates.assess(shop.clock.now() - 10 * SECOND)
     assert await shop.status(invoice) is Status.EXPIRED
 
 

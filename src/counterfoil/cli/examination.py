@@ -192,7 +192,9 @@ class _Examination:
 
     async def look_at_late_money(self) -> Finding:
         """Tell of invoices whose money came late and waits for the merchant to decide."""
-        waiting = await parts.list_undecided(self.database) if self._is_usable else []
+        if not self._is_usable:
+            return Finding(OK, "late money", "It is in the database.")
+        waiting = await parts.list_undecided(self.database)
         if not waiting:
             return Finding(OK, "late money", "None waits for you.")
         text = (

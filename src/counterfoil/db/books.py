@@ -13,6 +13,7 @@ from counterfoil.db.schema import (
     invoice,
     payment,
     quote,
+    refund,
     transfer,
 )
 
@@ -74,6 +75,9 @@ _UNDECIDED = (
         payment.c.detached_at.is_(None),
         chain_transaction.c.gone_at.is_(None),
         payment.c.is_held | payment.c.arrival_value.is_(None),
+        # What is settled, or was sent back, has been decided.
+        invoice.c.status != Status.PAID.value,
+        ~sa.exists().where(refund.c.invoice_id == invoice.c.id),
         sa.or_(
             quote.c.lock_until < _LATEST_IN_TIME,
             invoice.c.due_at < _LATEST_IN_TIME,

@@ -34,10 +34,10 @@ class Delivery:
     secret: str
 
 
-def lane(event_id: int, invoice_id: int | None) -> int:
+def order_key(event_id: int, invoice_id: int | None) -> int:
     """Return what the deliveries have in common that wait for one another: their invoice.
 
-    What is no invoice's waits for nothing, and nothing for it: its lane is its own.
+    What is no invoice's waits for nothing, and nothing for it: its key is its own.
     """
     return -event_id if invoice_id is None else invoice_id
 
@@ -363,12 +363,10 @@ def redeliver(
     found = connection.execute(statement).first()
     if found is None:
         return False
-    afresh = _afresh(now)
+    # The key too: versions before this one gave a common one to all that is no invoice's.
+    afresh = _afresh(now) | {"invoice_id": order_key(found.id, found.invoice_id)}
     insert = upsert(connection, delivery).values(
-        event_id=found.id,
-        channel_id=channel_id,
-        invoice_id=lane(found.id, found.invoice_id),
-        **afresh | {"claim": 0},
+        event_id=found.id, channel_id=channel_id, **afresh | {"claim": 0}
     )
     connection.execute(
         insert.on_conflict_do_update(index_elements=["event_id", "channel_id"], set_=afresh)

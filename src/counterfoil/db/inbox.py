@@ -312,7 +312,7 @@ def _list_claimed(connection: sa.Connection, item: Item) -> set[int]:
 def list_unasked(
     connection: sa.Connection, merchant_id: int, mode: Mode, item: Item
 ) -> list[Unasked]:
-    """Return the invoices without a price for which a transfer may have come.
+    """Return the invoices for which a transfer may have come before they had any price.
 
     They name its address, or their payers its transaction: those are paid by whoever knows the
     address from elsewhere. Of a merchant's invoices the newest are looked at.
@@ -320,31 +320,34 @@ def list_unasked(
     claimed = _list_claimed(connection, item)
     is_ours = (invoice.c.merchant_id == merchant_id, invoice.c.mode == mode.value)
     newest = sa.select(invoice.c.id).where(*is_ours).order_by(invoice.c.id.desc())
-    has_no_price = ~sa.exists().where(quote.c.invoice_id == invoice.c.id)
+    until = item.first_seen_at + GRACE_MS
+    had_a_price = sa.exists().where(quote.c.invoice_id == invoice.c.id, quote.c.created_at <= until)
     names_address = sa.and_(
         invoice.c.id.in_(newest.limit(_UNASKED_READ)),
         # Some addresses are written in capitals or not, as it pleases.
         sa.func.lower(invoice.c.wallet_address) == (item.address or "").lower(),
-        invoice.c.created_at <= item.first_seen_at + GRACE_MS,
     )
-    statement = (
-        sa.select(invoice)
-        .where(*is_ours, has_no_price, sa.or_(names_address, invoice.c.id.in_(claimed)))
-        .order_by(invoice.c.id.desc())
-        .limit(_NEAR_MAX)
-    )
-    return [
-        Unasked(
-            invoice_id=row["id"],
-            status=Status(row["status"]),
-            due_at=row["due_at"],
-            currency=row["fiat_currency"],
-            fiat=Decimal(row["fiat_amount"]),
-            created_at=row["created_at"],
-            is_claimed=row["id"] in claimed,
+    found: dict[int, Unasked] = {}
+    for condition in (names_address, invoice.c.id.in_(claimed)):
+        # `+ 0`, or all of a merchant's invoices are read in the order of its index.
+        statement = (
+            sa.select(invoice)
+            .where(condition, invoice.c.merchant_id + 0 == merchant_id, *is_ours[1:])
+            .where(invoice.c.created_at <= until, ~had_a_price)
+            .order_by((invoice.c.id + 0).desc())
+            .limit(_NEAR_MAX)
         )
-        for row in connection.execute(statement).mappings()
-    ]
+        for row in connection.execute(statement).mappings():
+            found[row["id"]] = Unasked(
+                invoice_id=row["id"],
+                status=Status(row["status"]),
+                due_at=row["due_at"],
+                currency=row["fiat_currency"],
+                fiat=Decimal(row["fiat_amount"]),
+                created_at=row["created_at"],
+                is_claimed=row["id"] in claimed,
+            )
+    return list(found.values())
 
 
 def _asked(row: sa.RowMapping, *, is_claimed: bool) -> Asked:

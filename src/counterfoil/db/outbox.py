@@ -86,7 +86,7 @@ def append_all(connection: sa.Connection, new: Sequence[NewEvent], now: int) -> 
         {
             "event_id": ids[each.merchant_id, each.mode, place.seq],
             "channel_id": listening.id,
-            "invoice_id": deliveries.lane(
+            "invoice_id": deliveries.order_key(
                 ids[each.merchant_id, each.mode, place.seq], each.invoice_id
             ),
             "state": deliveries.DUE,

@@ -5,6 +5,7 @@ for somebody to decide.
 """
 
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import islice
 from shlex import quote
 
@@ -184,12 +185,21 @@ def _judge_late(case: Case) -> Iterator[str]:
 
 def _judge(late: Seen, case: Case) -> str:
     """Say what a late payment was worth when, and how to credit it at either."""
+    detach = case.command(f"inbox detach {late.payment_id}")
+    if not Decimal(late.quoted):
+        return (
+            f"The late payment of {coins(late)} is worth nothing in {case.currency}: {detach} "
+            f"takes it off, and {case.command('inbox ignore ID')} with the number that it prints "
+            "sets it aside."
+        )
     attach = f"inbox attach ID {case.invoice_id} --value"
     at_price = case.command(f"{attach} {late.quoted}")
     if late.arrival is None:
         arrival = "; what it was worth when it came is not known"
     elif late.arrival == late.quoted:
         arrival = ", which it was worth when it came as well"
+    elif not Decimal(late.arrival):
+        arrival = "; it was worth nothing when it came"
     else:
         at_arrival = case.command(f"{attach} {late.arrival}")
         arrival = (
@@ -197,10 +207,9 @@ def _judge(late: Seen, case: Case) -> str:
             "came"
         )
     return (
-        f"Decide what the late payment of {coins(late)} is worth to you: "
-        f"{case.command(f'inbox detach {late.payment_id}')} takes it off and prints its number in "
-        f"the inbox; with that as ID, {at_price} credits it at its price of {late.quoted} "
-        f"{case.currency}{arrival}."
+        f"Decide what the late payment of {coins(late)} is worth to you: {detach} takes it off and "
+        f"prints its number in the inbox; with that as ID, {at_price} credits it at its price of "
+        f"{late.quoted} {case.currency}{arrival}."
     )
 
 
@@ -285,7 +294,7 @@ def _of_paid(case: Case) -> str:
     unlisted = _list_unlisted(case)
     if any(each.progress is Progress.FINAL and each.txid in unlisted for each in case.seen):
         return "It is paid, as no confirmation is asked for, until its payment is dropped."
-    if _list_waiting(case):
+    if _list_waiting(case) or any(each.is_undecided for each in case.seen):
         return "It is paid without that."
     return "It is paid: there is nothing to do."
 

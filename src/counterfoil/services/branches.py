@@ -35,9 +35,9 @@ async def common_ancestor(store: Store, chain: Chain, cursor: loops.Cursor) -> l
         ours = await header_hash(store, chain, height)
         if ours is None:
             message = (
-                f"The node's chain parts from ours below block {height + 1}, the oldest that is "
-                f"kept (ours reaches {cursor.height}). Check the node; nothing is recorded until "
-                "it agrees."
+                f"The node's chain parts from ours below block {height + 1}, down to which all "
+                f"headers are kept (ours reaches {cursor.height}). Check the node; nothing is "
+                "recorded until it agrees."
             )
             raise NodeError(message)
         theirs = await chain.block_hash(height)

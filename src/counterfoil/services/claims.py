@@ -101,7 +101,7 @@ def _to_invoice(lookup: Lookup) -> list[Output]:
 
 
 async def _read_what_was_passed(context: Context, told: Sequence[Lookup], now: int) -> None:
-    """Have the block read again in which a payment was passed while nobody could see it."""
+    """Have the block read again that the cursor passed without the payment."""
     for lookup in told:
         height = lookup.height
         is_missed = any(not output.is_recorded for output in _to_invoice(lookup))

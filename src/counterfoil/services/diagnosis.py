@@ -105,7 +105,7 @@ def _case(
         coins=_coins(context, invoice, known, now) if is_missing else (),
         asked=tuple(_asked(context, invoice, quote, now) for quote in known),
         seen=tuple(_seen(context, invoice, item, present, worth) for item in credited),
-        uncredited=_uncredited(connection, context, known),
+        uncredited=_uncredited(connection, context, invoice, known),
         claims=tuple(claims.list_last(connection, invoice.id, _CLAIMS_LISTED)),
         networks=tuple(_network(context, name, states.get(name), now) for name in sorted(names)),
     )
@@ -246,15 +246,19 @@ def _find_rival(lost: Payment, present: Iterable[Payment]) -> str | None:
 
 
 def _uncredited(
-    connection: Connection, context: Context, known: list[Quote]
+    connection: Connection, context: Context, invoice: Invoice, known: list[Quote]
 ) -> tuple[Uncredited, ...]:
     """Return what came to the invoice's addresses and may be meant for it.
 
-    At an address of its own that is anything; at one that is shared, what nearly fits its amount.
+    At an address of its own that is anything; at one that is shared, what nearly fits its amount,
+    and at the one that it names also what came before any amount was asked for there.
     """
     by_place: dict[int, list[Quote]] = {}
     for quote in known:
         by_place.setdefault(quote.destination_id, []).append(quote)
+    named = _named_place(connection, context, invoice)
+    if named is not None:
+        by_place.setdefault(named, [])
     return tuple(
         Uncredited(
             inbox_id=found.inbox_id or 0,
@@ -267,16 +271,31 @@ def _uncredited(
         )
         for destination_id, asked in by_place.items()
         for found in transfers.list_waiting(
-            connection, destination_id, _meant_since(asked), _UNCREDITED_READ
+            connection, destination_id, _meant_since(invoice, asked), _UNCREDITED_READ
         )
         if any(_may_mean(quote, found) for quote in asked)
+        or (destination_id == named and _is_before(asked, found))
     )
 
 
-def _meant_since(asked: Sequence[Quote]) -> int:
+def _named_place(connection: Connection, context: Context, invoice: Invoice) -> int | None:
+    """Return the destination of the address that an invoice names, None where it names none."""
+    methods = offered(connection, context, invoice) if invoice.wallet_address else ()
+    if invoice.wallet_address is None or invoice.mode is Mode.TEST or not methods:
+        return None
+    key = context.methods.chain_of(methods[0]).parse_address(invoice.wallet_address).key
+    destination = quotes.find_destination(connection, key)
+    return destination.id if destination else None
+
+
+def _meant_since(invoice: Invoice, asked: Sequence[Quote]) -> int:
     """Return since when what came to a destination may be meant for what was asked there."""
-    is_own = asked[0].kind is matching.Kind.EXCLUSIVE
-    return 0 if is_own else min(quote.created_at for quote in asked)
+    is_own = bool(asked) and asked[0].kind is matching.Kind.EXCLUSIVE
+    return 0 if is_own else invoice.created_at
+
+
+def _is_before(asked: Sequence[Quote], found: Found) -> bool:
+    return all(found.first_seen_at <= quote.created_at for quote in asked)
 
 
 def _may_mean(quote: Quote, found: Found) -> bool:

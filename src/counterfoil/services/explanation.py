@@ -22,7 +22,6 @@ from counterfoil.services.case import (
     Uncredited,
 )
 
-# `services.claims` takes from here what it needs to judge a lookup.
 # In words why a transfer lies in the inbox.
 _WHY = {reason.value: words for reason, words in WHY.items()}
 
@@ -52,7 +51,7 @@ def _standing(case: Case) -> str:
 
 def _asked(asked: Sequence[Asked]) -> Iterator[str]:
     if not asked:
-        yield "Nobody has opened its pay page, so no amount and no address were shown."
+        yield "No price was made for it yet, so no amount of a coin was asked for."
     for each in asked:
         end = "is valid until" if each.is_open else "ended at"
         least = f" ({each.due} was due, and less cannot be sent)" if each.due else ""

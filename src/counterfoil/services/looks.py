@@ -1,12 +1,13 @@
 """One look at a chain: what it is recorded into, and when what it shows came."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from counterfoil.core.ports import Block, Chain, Method, Transaction
 from counterfoil.core.quote import Rate
-from counterfoil.db import loops, transactions, transfers
+from counterfoil.db import loops, merchants, transactions, transfers
 from counterfoil.db.engine import Connection
+from counterfoil.db.merchants import Merchant
 from counterfoil.db.quotes import StoredDestination
 from counterfoil.services import rates
 from counterfoil.services.context import Context
@@ -38,6 +39,7 @@ class Look:
     found: list[int] = field(default_factory=list)
     unmatched: list[UnmatchedTransfer] = field(default_factory=list)
     _rates: dict[tuple[str, str, int], Rate | None] = field(default_factory=dict)
+    _merchants: dict[int, Merchant] = field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -61,6 +63,13 @@ class Look:
         if block is None:
             return self.now
         return min(self.now, max(block.mined_at, self.watched_at or 0))
+
+    def merchants(self, merchant_ids: Collection[int]) -> Mapping[int, Merchant]:
+        """Return merchants by their ids, each read once."""
+        missing = set(merchant_ids) - self._merchants.keys()
+        if missing:
+            self._merchants |= merchants.list_some(self.connection, missing)
+        return self._merchants
 
     def rate_of(self, method: Method, currency: str, arrived_at: int) -> Rate | None:
         """Return what a coin cost on arrival, looked up once for all that came together.

@@ -12,7 +12,7 @@ from counterfoil.core import matching
 from counterfoil.core.matching import Kind
 from counterfoil.core.payment import LateMoney
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Method, Transaction, Transfer
-from counterfoil.db import invoices, loops, merchants, payments, quotes, transactions
+from counterfoil.db import invoices, loops, payments, quotes, transactions
 from counterfoil.db.engine import Connection
 from counterfoil.db.quotes import Asked, StoredDestination
 from counterfoil.services.context import Context
@@ -277,9 +277,7 @@ def _match(look: Look, received: Mapping[int, _Received]) -> None:
     """Credit new transfers, by their ids, to the quotes that they pay; keep the others."""
     asked_of = _list_asked(look, received)
     payers = _merchants_who_spend(look, {each.seen.txid: each.seen for each in received.values()})
-    owners = merchants.list_some(
-        look.connection, {each.owner.merchant_id for each in received.values()}
-    )
+    owners = look.merchants({each.owner.merchant_id for each in received.values()})
     paying: list[NewCredit] = []
     for transfer_id, each in received.items():
         owner, transfer, asked = each.owner, each.transfer, asked_of[transfer_id]
@@ -381,8 +379,7 @@ def _finish(look: Look, height: int | None) -> None:
     lock of merchants, and those of invoices come before it.
     """
     if look.unmatched:
-        ids = {each.owner.merchant_id for each in look.unmatched}
-        owners = merchants.list_some(look.connection, ids)
+        owners = look.merchants({each.owner.merchant_id for each in look.unmatched})
         to_inbox(look.connection, look.unmatched, owners, look.rate_of, look.now)
     due = payments.list_invoices_of(look.connection, look.touched) if look.touched else set()
     if height is not None:

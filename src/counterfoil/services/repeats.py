@@ -22,7 +22,7 @@ class Request:
     body_digest: str
 
     @classmethod
-    def of(  # what makes a key unique, and what was sent with it
+    def of(
         cls, merchant_id: int, mode: Mode, endpoint: str, key: str, body: bytes
     ) -> "Request":
         """Return a request by what it was sent as."""
