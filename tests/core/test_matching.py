@@ -376,7 +376,9 @@ def test_the_price_is_that_of_the_exact_amount_else_the_one_of_its_time() -> Non
         assert price_of(some, "LTC", 1_100, T) == 2, "exact, though made later"
         assert price_of(some, "LTC", 1_050, T + MINUTE_MS) == 1
         assert price_of(some, "LTC", 1_050, T + 2 * HOUR_MS) == 2
-        assert price_of(some, "LTC", 1_050, T - HOUR_MS) == 1, "the first after it"
+        assert price_of(some, "LTC", 1_050, T - MINUTE_MS) == 1, "the first after it"
+        assert price_of(some, "LTC", 1_050, T - HOUR_MS) is None, "nothing was asked for by then"
+        assert price_of(some, "LTC", 1_100, T - HOUR_MS) == 2
 
 
 def test_another_coin_has_no_price() -> None:

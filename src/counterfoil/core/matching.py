@@ -124,12 +124,12 @@ def price_of(
 ) -> int | None:
     """Return which of an invoice's quotes says what a transfer is worth that is credited by hand.
 
-    The one of its exact amount, else the one current when it came; None where the invoice asked for
-    other methods alone.
+    The one of its exact amount, else the one current when it came; None where the invoice had asked
+    for nothing in its method by then.
     """
     same_method = [q for q in asked if q.method == method]
     exact = [q for q in same_method if q.amount_atomic == amount_atomic]
-    choice = exact or same_method
+    choice = exact or [q for q in same_method if q.created_at <= arrived_at + _SKEW_MS[Kind.SHARED]]
     return _current(choice, arrived_at).quote_id if choice else None
 
 

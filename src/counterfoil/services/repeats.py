@@ -22,9 +22,7 @@ class Request:
     body_digest: str
 
     @classmethod
-    def of(
-        cls, merchant_id: int, mode: Mode, endpoint: str, key: str, body: bytes
-    ) -> "Request":
+    def of(cls, merchant_id: int, mode: Mode, endpoint: str, key: str, body: bytes) -> "Request":
         """Return a request by what it was sent as."""
         digest = hashlib.sha256(body).hexdigest()
         return cls(Scope(merchant_id, mode, endpoint, key), digest)
