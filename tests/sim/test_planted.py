@@ -33,7 +33,7 @@ PLANTED: list[tuple[Plant, int, str]] = [
     (faults.walk_back_told_first, 18, "was reversed and holds its money"),
     (faults.final_for_ever, 24, "is Confirming with"),
     (faults.price_ends_before_its_payment, 58, "is late now"),
-    (faults.watched_ahead_of_the_clock, 164, "expired while nobody could see the chain"),
+    (faults.watched_ahead_of_the_clock, 72, "expired while nobody could see the chain"),
 ]
 
 

@@ -279,6 +279,8 @@ class World(Server):
                 self._set_back_ms += back_ms
                 self.clock.advance(-back_ms)
                 self.steps.note_set_back()
+                # What sets a clock wrong, as a power cut, may take the network too.
+                self.chain.is_away = self.chain.is_away or self.chance.randrange(2) == 0
                 # The server's own clock ticks each second.
                 await self._risk(self._tick)
                 await self._show()
