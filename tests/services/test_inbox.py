@@ -382,6 +382,17 @@ async def test_what_is_ignored_is_listed_apart_and_may_still_be_attached(stall: 
     assert await listed(stall, is_ignored=True) == []
 
 
+async def test_what_waited_for_a_transfer_that_is_set_aside_expires(stall: Shop) -> None:
+    invoice = await stall.invoice("250.00", due_at=stall.clock.now() + 10 * MINUTE)
+    item_id = await stray(stall, invoice)
+    await stall.look(11 * 60)
+    await stall.tick()
+    assert await stall.status(invoice) is Status.UNPAID
+    await inbox.ignore(stall.context, actor(stall), item_id, stall.clock.now())
+    assert await stall.status(invoice) is Status.EXPIRED
+    assert await stall.events(invoice) == ["invoice_expired"]
+
+
 async def test_an_ignored_amount_may_be_asked_for_again(stall: Shop) -> None:
     # So low a price leaves nine amounts, and somebody has sent each of them.
     for amount in range(10_001, 10_010):

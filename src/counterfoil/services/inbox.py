@@ -22,7 +22,7 @@ from counterfoil.db.strays import Stray
 from counterfoil.services.audit import Actor, record
 from counterfoil.services.context import Context
 from counterfoil.services.crediting import Came, NewCredit, Price, credit_all
-from counterfoil.services.payments import reassess
+from counterfoil.services.payments import reassess, reassess_all
 from counterfoil.services.strays import list_meant
 
 
@@ -195,7 +195,10 @@ def _value_needed(invoice: Invoice) -> InvalidError:
 
 
 async def ignore(context: Context, who: Actor, item_id: int, now: int) -> None:
-    """Set a transfer aside; again does nothing. It may still be credited. Raises NotFoundError."""
+    """Set a transfer aside; again does nothing. It may still be credited. Raises NotFoundError.
+
+    What is overdue and waited for it alone expires.
+    """
 
     def write(connection: Connection) -> None:
         item = inbox.find(connection, item_id, who.merchant_id, who.mode)
@@ -204,13 +207,15 @@ async def ignore(context: Context, who: Actor, item_id: int, now: int) -> None:
         if item.ignored_at is not None:
             return
         meant = _list_meant(connection, item)
-        invoices.lock_all(connection, meant)
+        locked = invoices.lock_all(connection, meant)
         if inbox.ignore(connection, item_id, now):
             invoices.touch(connection, *meant)
             record(connection, who, Deed("ignore", transfer_id=item.transfer_id), now)
+            overdue = [each.id for each in locked if each.due_at is not None and each.due_at <= now]
+            reassess_all(connection, context, overdue, now)
 
     await context.store.write(write)
-    context.store.wake("pages")
+    context.wake_tellers()
 
 
 def _list_meant(connection: Connection, item: Item | None) -> list[int]:
