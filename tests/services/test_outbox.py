@@ -1,8 +1,11 @@
 """Claiming deliveries and what follows from each attempt, on both databases."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import sqlalchemy as sa
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 
 from counterfoil.core import retry
 from counterfoil.core.events import EventID
@@ -111,6 +114,22 @@ async def test_what_is_told_of_no_invoice_waits_for_nothing(stall: Shop) -> None
         (None, 200),
         (None, 500),
     ]
+
+
+async def test_what_waits_from_the_version_before_waits_for_nothing_either(stall: Shop) -> None:
+    await stall.listen(EventType.INBOX)
+    quote = await stall.quote(await stall.invoice())
+    stall.chain.broadcast(*((quote.address, amount) for amount in (1_001, 1_002)))
+    await stall.look()
+    version = import_module("counterfoil.db.migrations.versions.0015_what_is_no_invoices")
+
+    def upgrade(connection: sa.Connection) -> None:
+        connection.execute(sa.update(delivery).values(invoice_id=0))
+        with Operations.context(MigrationContext.configure(connection)):
+            version.upgrade()
+
+    await stall.store.write(upgrade)
+    assert len(await claim(stall)) == 2
 
 
 async def test_a_busy_channel_keeps_nobody_else_waiting(shop: Shop) -> None:
