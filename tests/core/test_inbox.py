@@ -84,11 +84,11 @@ def test_orders_without_a_price_are_named_by_how_near_their_amount_is() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, "INV 12 names this address and has asked for no amount yet"),
+        ({}, "INV 12 names this address and had asked for no amount yet"),
         ({"is_claimed": True}, "the payer of INV 12 named this transaction"),
         (
             {"status": Status.CANCELLED},
-            "INV 12 names this address and has asked for no amount yet, which is cancelled",
+            "INV 12 names this address and had asked for no amount yet, which is cancelled",
         ),
     ],
 )

@@ -61,7 +61,7 @@ async def test_who_pays_the_address_of_an_order_before_its_price_is_made(shop: S
     assert found.candidates[0].reason == f"the payer of INV {order_id} named this transaction"
     await shop.store.write(lambda c: c.execute(claimed))
     (found,) = await listed(shop)
-    words = f"INV {order_id} names this address and has asked for no amount yet"
+    words = f"INV {order_id} names this address and had asked for no amount yet"
     assert [(each.invoice_id, each.reason) for each in found.candidates] == [(order_id, words)]
     assert await say(shop, order, sent.txid) is Claimed.REVIEW
     # A price that is made only now asks for something else, and the order stays.

@@ -75,7 +75,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Unasked:
-    """An invoice that has asked for no amount yet, but names the address of a transfer.
+    """An invoice that had asked for no amount when a transfer came, but names its address.
 
     Or its payer has named the transaction, which `is_claimed` tells.
     """
@@ -206,7 +206,7 @@ def _words_unasked(found: Found, unasked: Unasked) -> str:
     if unasked.is_claimed:
         said = f"the payer of {name} named this transaction"
     else:
-        said = f"{name} names this address and has asked for no amount yet"
+        said = f"{name} names this address and had asked for no amount yet"
     return said + _end_of(unasked, found.arrived_at)
 
 

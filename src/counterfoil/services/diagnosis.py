@@ -63,9 +63,8 @@ async def look_up(
     context: Context, invoice: Invoice, chains: Collection[str], txid: str
 ) -> tuple[Lookup, ...]:
     """Ask the nodes of some chains for a transaction; where one knows it, only that is returned."""
-    name = txid.strip()
     told = await asyncio.gather(
-        *(lookups.ask(context, invoice, context.methods.chains[c], name) for c in sorted(chains))
+        *(lookups.ask(context, invoice, context.methods.chains[c], txid) for c in sorted(chains))
     )
     found = tuple(lookup for lookup in told if lookup.answer is Answer.FOUND)
     return found or tuple(told)
