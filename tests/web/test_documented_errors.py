@@ -126,9 +126,11 @@ async def bad_idempotency_key(world: World) -> httpx2.Response:
     return await world.post(headers={"Idempotency-Key": "x" * 256})
 
 
-async def simulate(world: World, invoice_id: int, outcome: str = "exact") -> httpx2.Response:
-    path = f"/api/invoice/{invoice_id}/simulate"
-    return await world.request("POST", path, key=world.key(*TEST_KEY), json={"outcome": outcome})
+async def simulate(
+    world: World, invoice_id: int, outcome: str = "exact", **more: Any
+) -> httpx2.Response:
+    path, body = f"/api/invoice/{invoice_id}/simulate", {"outcome": outcome}
+    return await world.request("POST", path, key=world.key(*TEST_KEY), json=body, **more)
 
 
 async def has_money(world: World) -> httpx2.Response:
@@ -153,6 +155,17 @@ async def not_payable(world: World) -> httpx2.Response:
 
 async def unknown_outcome(world: World) -> httpx2.Response:
     return await simulate(world, 1, "twice")
+
+
+async def other_simulation(world: World) -> httpx2.Response:
+    invoice_id = await world.invoice(key=world.key(*TEST_KEY))
+    headers = {"Idempotency-Key": "payment-1"}
+    await simulate(world, invoice_id, headers=headers)
+    return await simulate(world, invoice_id, "over", headers=headers)
+
+
+async def unkept_simulation(world: World) -> httpx2.Response:
+    return await simulate(world, 1, headers={"Idempotency-Key": "x" * 256})
 
 
 async def too_many_quotes(world: World) -> httpx2.Response:
@@ -259,6 +272,8 @@ OWN: dict[tuple[str, str], Recipe] = {
     ("simulate_payment", "live_invoice"): live_invoice,
     ("simulate_payment", "not_payable"): not_payable,
     ("simulate_payment", "unknown_outcome"): unknown_outcome,
+    ("simulate_payment", "idempotency_mismatch"): other_simulation,
+    ("simulate_payment", "invalid_idempotency_key"): unkept_simulation,
     ("simulate_payment", "too_many_quotes"): too_many_quotes,
     ("simulate_payment", "chain_unavailable"): chain_unavailable,
 }

@@ -141,3 +141,22 @@ async def test_two_keys_are_no_key(small_world: World) -> None:
     answer = await small_world.client.post("/api/invoice", content=BODY, headers=headers)
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == "Idempotency-Key"
+
+
+async def test_a_test_payment_that_is_asked_for_again_pays_nothing_new(world: World) -> None:
+    key = world.key("Shop", Mode.TEST)
+    invoice_id = (await world.post(BODY, key=key)).json()["invoice"]["id"]
+    path = f"/api/invoice/{invoice_id}/simulate"
+
+    async def pay(name: str) -> str:
+        headers = {"Idempotency-Key": name}
+        body = {"outcome": "under"}
+        answer = await world.request("POST", path, key=key, json=body, headers=headers)
+        txid: str = answer.json()["txid"]
+        return txid
+
+    assert await pay("first half") == await pay("first half")
+    assert await pay("second half") != await pay("first half")
+    await world.look()
+    listed = await world.request("GET", f"/api/invoice/{invoice_id}/payments", key=key)
+    assert len(listed.json()["payments"]) == 2

@@ -8,6 +8,7 @@ from counterfoil.core.ports import Mode, Outcome
 from counterfoil.db import invoices, quotes, simulator
 from counterfoil.db.engine import Connection
 from counterfoil.db.invoices import Invoice
+from counterfoil.services import repeats
 from counterfoil.services.context import Context
 from counterfoil.services.quotes import latest, open_quote
 
@@ -20,23 +21,33 @@ _SHARE_PAID = {
 _METHOD = "TEST"
 
 
-async def simulate(context: Context, invoice: Invoice, outcome: Outcome, now: int) -> str:
+async def simulate(
+    context: Context,
+    invoice: Invoice,
+    outcome: Outcome,
+    now: int,
+    request: repeats.Request | None = None,
+) -> str:
     """Pay a test invoice as a payer might and return the transaction id.
 
-    A quote that is still good is paid, or a new one is made first. Raises ConflictError
-    (`live_invoice`, `not_payable`) and what `open_quote` raises.
+    A quote that is still good is paid, or a new one is made first; a `request` that comes again
+    pays nothing new. Raises ConflictError (`live_invoice`, `not_payable`, `idempotency_mismatch`)
+    and what `open_quote` raises.
     """
     if invoice.mode is not Mode.TEST:
         message = "Only a test invoice can be paid with test coins."
         raise ConflictError("live_invoice", message)
 
     def write(connection: Connection) -> str:
+        kept = repeats.take(connection, request, now)
+        if kept is not None:
+            return kept
         found = invoices.lock(connection, invoice.id)
         quote = _quote(connection, context, found, now)
         destination = quotes.get_destination(connection, quote.destination_id)
         paid = Fraction(quote.amount_atomic) * _SHARE_PAID.get(outcome, Fraction(1))
         fate = outcome.value if outcome in (Outcome.REPLACED, Outcome.REORGED) else None
-        return simulator.broadcast(
+        txid = simulator.broadcast(
             connection,
             destination.key,
             max(int(paid), 1),
@@ -46,6 +57,8 @@ async def simulate(context: Context, invoice: Invoice, outcome: Outcome, now: in
             fate=fate,
             fate_at=now + _FATE_AFTER_MS if fate else None,
         )
+        repeats.keep(connection, request, txid)
+        return txid
 
     txid = await context.store.write(write)
     context.store.wake("chains")

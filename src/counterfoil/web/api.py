@@ -7,7 +7,7 @@ import msgspec
 
 from counterfoil.core import events
 from counterfoil.core.access import Scope
-from counterfoil.core.errors import InvalidError, Problem
+from counterfoil.core.errors import InvalidError
 from counterfoil.core.ids import ID_MAX
 from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Mode, Outcome
@@ -151,19 +151,17 @@ async def simulate_payment(call: Call) -> Answer:
     """Pay a test invoice with the simulator's coin."""
     context = call.deps.context
     invoice_id = call.invoice_id()
-    wanted = Fields(bodies.parse(call.body))
-    outcome = _outcome(wanted)
+    fields = Fields(bodies.parse(call.body))
+    wanted = str(fields.given("outcome"))
+    if wanted not in set(Outcome):
+        names = ", ".join(Outcome)
+        fields.refuse("outcome", "unknown_outcome", f"outcome must be one of {names}.")
+    request = repetition.request_of(call, fields, f"/api/invoice/{invoice_id}/simulate")
+    if fields.problems:
+        raise InvalidError(*fields.problems)
     invoice = await invoices.get(context, call.who(), invoice_id)
-    txid = await simulator.simulate(context, invoice, outcome, call.now)
+    txid = await simulator.simulate(context, invoice, Outcome(wanted), call.now, request)
     return answer(views.Simulated(success=True, txid=txid))
-
-
-def _outcome(fields: Fields) -> Outcome:
-    value = fields.given("outcome")
-    if isinstance(value, str) and value in set(Outcome):
-        return Outcome(value)
-    names = ", ".join(Outcome)
-    raise InvalidError(Problem("outcome", "unknown_outcome", f"outcome must be one of {names}."))
 
 
 # --- the declarations --------------------------------------------------------------------------
@@ -308,11 +306,11 @@ ENDPOINTS = (
         description="Pays an invoice that was made with a test key with the simulator's coin.",
         body=views.Simulation,
         answers={200: views.Simulated},
-        parameters=(INVOICE_ID,),
+        parameters=(INVOICE_ID, repetition.PARAMETER),
         errors={
             404: ("not_found",),
-            409: ("live_invoice", "not_payable"),
-            422: ("unknown_outcome",),
+            409: ("live_invoice", "not_payable", "idempotency_mismatch"),
+            422: ("unknown_outcome", "invalid_idempotency_key"),
             429: ("too_many_quotes",),
             503: ("chain_unavailable",),
         },
