@@ -1,5 +1,6 @@
 import asyncio
 import random
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -9,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 import sqlalchemy as sa
+import uvloop
 from sqlalchemy.util import await_only
 
 from counterfoil.core.errors import SettingsError, UnavailableError
@@ -19,6 +21,7 @@ from counterfoil.db.engine import Bell
 from counterfoil.db.invoices import COLUMNS
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import invoice, lease
+from tests.crashes.line import Line
 from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
 from tests.postgres_server import PostgresServer
 
@@ -214,6 +217,65 @@ async def test_a_connection_lost_in_the_middle_is_told(postgres: Postgres, other
     assert await other.read(lease_names) == set()
 
 
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_the_kernel_looks_whether_a_server_is_still_there(
+    postgres_url: str, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """A machine or a network that goes away says nothing: no test on one machine can show that."""
+    wanted = {
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): 10,
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): 5,
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): 2,
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): 20_000,
+    }
+
+    async def look() -> dict[tuple[int, int], int]:
+        connection = await Postgres(postgres_url)._connect()
+        end = connection._transport.get_extra_info("socket")
+        set_to = {option: end.getsockopt(*option) for option in wanted}
+        await connection.close()
+        return set_to
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(look()) == wanted
+
+
+async def test_a_lane_gives_up_a_server_that_says_nothing_more(
+    postgres_url: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_lanes, "_ANSWER_S", 0.3)
+    merchant_id = await postgres.write(add_merchant)
+    address = sa.make_url(postgres_url)
+    line = Line(address.port or 0)
+    await line.open()
+    url = address.set(port=line.port).render_as_string(hide_password=False)
+    store = Postgres(f"{url}?sslmode=disable")
+    await store.start()
+    row = partial(invoice_row, merchant_id)
+    invoice_id = await store.insert_invoice(row("before"))
+    speaks = asyncio.Event()
+    line.arm(None, speaks.wait)
+    async with asyncio.timeout(WAIT_S):
+        with pytest.raises(UnavailableError):
+            await store.insert_invoice(row("during"))
+        with pytest.raises(UnavailableError):
+            await store.find_invoice(invoice_id, merchant_id, Mode.LIVE)
+        speaks.set()
+        assert await until_it_works(store, row("after")) > invoice_id
+        assert await store.find_invoice(invoice_id, merchant_id, Mode.LIVE) is not None
+        # Nor does one keep a server from ending.
+        speaks.clear()
+        last = asyncio.create_task(store.insert_invoice(row("last")))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(store.close())
+        with pytest.raises(UnavailableError):
+            await last
+        await closing
+    speaks.set()
+    await line.close()
+
+
 async def test_a_store_may_close_at_any_moment(postgres_url: str) -> None:
     for n in range(20):
         store = Postgres(postgres_url)
@@ -268,6 +330,25 @@ async def test_a_server_that_forgets_is_refused(
 
 def lock(connection: sa.Connection, name: str) -> None:
     connection.execute(sa.select(lease).where(lease.c.name == name).with_for_update())
+
+
+async def test_the_level_of_isolation_is_ours(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    """What is read after a lock is what is there then, whatever an operator's default is."""
+    name = name_of(postgres_url)
+    await postgres_server.run(
+        f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'repeatable read'"
+    )
+    store = Postgres(postgres_url)
+    await store.start()
+
+    def level(connection: sa.Connection) -> str:
+        found: str = connection.exec_driver_sql("SHOW transaction_isolation").scalar_one()
+        return found
+
+    assert await store.write(level) == await store.read(level) == "read committed"
+    await store.close()
 
 
 async def test_a_deadlock_is_run_again(postgres: Postgres) -> None:

@@ -1,12 +1,13 @@
 """PostgreSQL: any number of processes on one database.
 
-READ COMMITTED with row locks; deadlocks and serialisation errors run the function again. The two
-hot statements have a connection each (postgres_lanes.py). One more of each process listens for
+READ COMMITTED with row locks, whatever the server's default is: a row that was waited for is read
+as it is then. Deadlocks and serialisation errors run the function again. The two hot statements have a connection each (postgres_lanes.py). One more of each process listens for
 wake-up hints.
 """
 
 import asyncio
 import math
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +43,9 @@ _STANDSTILL_MS = 10_000
 # which the driver sends apart when it is new, it takes them for busy: each process looks for these
 # every so often.
 _STANDSTILL_LOOK_S = 2.0
+# A server that goes away without a word, with its machine or its network, is given up after some 20
+# seconds. Else whoever waits for its answer would wait for ever, and whoever asks for 15 minutes.
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 20_000}
 _END_STANDSTILLS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND usename = current_user
@@ -79,9 +83,12 @@ class Postgres:
     async def _connect(self) -> asyncpg.Connection:
         settings = {
             "application_name": "counterfoil",
+            "default_transaction_isolation": "read committed",
             "idle_in_transaction_session_timeout": str(_STANDSTILL_MS),
         }
-        return await asyncpg.connect(self._dsn, server_settings=settings)
+        connection = await asyncpg.connect(self._dsn, server_settings=settings)
+        _keep_alive(connection)
+        return connection
 
     async def start(self) -> None:
         """Connect; refuse a server that acknowledges before it has written."""
@@ -250,6 +257,20 @@ class Postgres:
         if self._listener is not None:
             self._listener.terminate()
         await self._engine.dispose()
+
+
+def _keep_alive(connection: asyncpg.Connection) -> None:
+    """Have the kernel look now and then whether a server is still there, if it is on a network."""
+    # The driver has no setting for it.
+    end: socket.socket = connection._transport.get_extra_info("socket")  # noqa: SLF001
+    if end.family == socket.AF_UNIX:
+        return
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        # Not every system knows all of them.
+        option = getattr(socket, name, None)
+        if option is not None:
+            end.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _not_open() -> RuntimeError:

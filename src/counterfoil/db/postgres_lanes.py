@@ -24,6 +24,9 @@ A = TypeVar("A")
 
 GRACE_S = 2.0
 _BATCH_MAX = 256
+# Longer than anybody may hold a lock that such a statement waits for. Without an answer by then the
+# line is as good as lost, also where it is not cut.
+_ANSWER_S = 15.0
 
 # All rows go as one text, which the server takes apart on a core of its own. As an array for each
 # column the driver would encode value by value, in the event loop's thread: 20 us a row more.
@@ -116,7 +119,9 @@ class _Lane(ABC, Generic[Q, A]):
         try:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connect()
-            records: list[asyncpg.Record] = await self._connection.fetch(statement, *values)
+            records: list[asyncpg.Record] = await self._connection.fetch(
+                statement, *values, timeout=_ANSWER_S
+            )
         except _WRONG_ROW:
             raise
         except LOST:
