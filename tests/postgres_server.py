@@ -129,6 +129,14 @@ class PostgresServer:
         """Remove a database, whoever is connected to it."""
         await self.run(f'DROP DATABASE "{database}" WITH (FORCE)')
 
+    async def hang_up(self, database: str) -> int:
+        """End all connections to a database, and return how many there were."""
+        ((ended,),) = await self.run(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "  # noqa: S608  # a name of our own
+            f"WHERE datname = '{database}'"
+        )
+        return int(ended)
+
     async def run(self, statement: str, database: str = "postgres") -> list[Any]:
         """Run one statement on a connection of its own and return the rows."""
         connection = await asyncpg.connect(self.url(database))
@@ -186,3 +194,8 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def name_of(url: str) -> str:
+    """Return which database a URL names."""
+    return url.rpartition("/")[2]

@@ -25,7 +25,7 @@ class Line:
     # The moment at which the line is cut.
     cut_at: int | None = None
     is_cut: bool = False
-    on_moment: Callable[[], Awaitable[None]] | None = None
+    on_moment: Callable[[], Awaitable[object]] | None = None
     port: int = 0
     _ends: set[asyncio.StreamWriter] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -43,7 +43,7 @@ class Line:
         await asyncio.gather(*self._tasks)
 
     def arm(
-        self, cut_at: int | None, on_moment: Callable[[], Awaitable[None]] | None = None
+        self, cut_at: int | None, on_moment: Callable[[], Awaitable[object]] | None = None
     ) -> None:
         """Count from here, and cut at a moment; `on_moment` looks at each while all waits."""
         self.moments, self.cut_at, self.on_moment = 0, cut_at, on_moment

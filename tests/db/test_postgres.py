@@ -1,45 +1,29 @@
 import asyncio
-import random
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from functools import partial
-from typing import Any
 
-import asyncpg
 import pytest
 import sqlalchemy as sa
 import uvloop
 from sqlalchemy.util import await_only
 
 from counterfoil.core.errors import SettingsError, UnavailableError
-from counterfoil.core.ports import Mode
 from counterfoil.db import postgres as postgres_module
-from counterfoil.db import postgres_lanes
 from counterfoil.db.engine import Bell
-from counterfoil.db.invoices import COLUMNS
 from counterfoil.db.postgres import Postgres
-from counterfoil.db.schema import invoice, lease
-from tests.crashes.line import Line
+from counterfoil.db.schema import lease
 from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import PostgresServer, name_of
 
 WAIT_S = 10.0
-END_OTHERS = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-    "WHERE datname = '{name}' AND pid <> pg_backend_pid()"
-)
 FAIL_AT_COMMIT = """
     CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$;
     CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW EXECUTE FUNCTION fail();
 """
-
-
-def name_of(url: str) -> str:
-    return url.rpartition("/")[2]
 
 
 @pytest.fixture
@@ -58,15 +42,6 @@ async def plant(store: Postgres, script: str) -> None:
                 connection.exec_driver_sql(statement)
 
     await store.write(run)
-
-
-async def until_it_works(store: Postgres, row: dict[str, Any]) -> int:
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            try:
-                return await store.insert_invoice(row)
-            except UnavailableError:
-                await asyncio.sleep(0.01)
 
 
 # --- commits that fail ------------------------------------------------------------------------
@@ -91,120 +66,7 @@ async def test_a_failed_commit_is_told_to_all_invoices_of_it(postgres: Postgres)
     assert isinstance(await postgres.insert_invoice(invoice_row(merchant_id, "token 1")), int)
 
 
-# --- invoices that share a statement ----------------------------------------------------------
-
-
-async def test_texts_of_any_kind_come_back_as_they_were(postgres: Postgres) -> None:
-    merchant_id = await postgres.write(add_merchant)
-    texts = ["\\", '"', "\t\n\x01\x7f", "\\u0041", '{"a": ["b", null]}', "null", "\u2028\U0001f34d"]
-    ids = await asyncio.gather(
-        *(
-            postgres.insert_invoice(
-                invoice_row(merchant_id, f"token {n}", memo=text, metadata=text)
-            )
-            for n, text in enumerate(texts)
-        )
-    )
-    found = [await postgres.find_invoice(each, merchant_id, Mode.LIVE) for each in ids]
-    memo, metadata = (COLUMNS.index(name) for name in ("memo", "metadata"))
-    assert [row and (row[memo], row[metadata]) for row in found] == [(text, text) for text in texts]
-
-
-async def test_a_row_that_cannot_be_written_is_the_fault_of_one_alone(postgres: Postgres) -> None:
-    merchant_id = await postgres.write(add_merchant)
-    rows = [invoice_row(merchant_id, f"token {n}") for n in range(10)]
-    rows[2]["memo"] = "no text of PostgreSQL holds a \0"
-    rows[5]["memo"] = "half a character: \ud83c"
-    rows[7]["due_at"] = 2**63
-    outcomes = await asyncio.gather(
-        *(postgres.insert_invoice(row) for row in rows), return_exceptions=True
-    )
-    assert [n for n, each in enumerate(outcomes) if isinstance(each, BaseException)] == [2, 5, 7]
-
-
-async def test_a_lane_outlives_whatever_a_batch_dies_of(
-    postgres_url: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres_lanes, "_BATCH_MAX", 1)
-    merchant_id = await postgres.write(add_merchant)
-    tries: list[int] = []
-
-    async def connect() -> asyncpg.Connection:
-        tries.append(1)
-        if len(tries) == 1:
-            raise ZeroDivisionError
-        return await asyncpg.connect(postgres_url)
-
-    lane = postgres_lanes.InsertLane(connect)
-    asked = [asyncio.create_task(lane.ask(invoice_row(merchant_id, f"{n}"))) for n in range(3)]
-    # Closing waits for those behind it, too.
-    await asyncio.sleep(0)
-    async with asyncio.timeout(WAIT_S):
-        await lane.close()
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
-    assert [type(each) for each in outcomes] == [UnavailableError, int, int]
-
-
 # --- lost connections -------------------------------------------------------------------------
-
-
-async def test_inserts_come_back_after_the_server_has_hung_up(
-    postgres: Postgres, postgres_server: PostgresServer, postgres_url: str
-) -> None:
-    merchant_id = await postgres.write(add_merchant)
-    await postgres.insert_invoice(invoice_row(merchant_id, "before"))
-    ended = await postgres_server.run(END_OTHERS.format(name=name_of(postgres_url)))
-    assert ended[0]["count"] >= 2
-    assert await until_it_works(postgres, invoice_row(merchant_id, "after")) > 0
-    await postgres.write(partial(add_lease, name="after"))
-    assert await postgres.read(lease_names) == {"after"}
-
-
-async def test_an_invoice_is_found_though_the_server_has_hung_up(
-    postgres: Postgres, postgres_server: PostgresServer, postgres_url: str
-) -> None:
-    merchant_id = await postgres.write(add_merchant)
-    invoice_id = await postgres.insert_invoice(invoice_row(merchant_id, "token"))
-    assert await postgres.find_invoice(invoice_id, merchant_id, Mode.LIVE) is not None
-    await postgres_server.run(END_OTHERS.format(name=name_of(postgres_url)))
-    assert await postgres.find_invoice(invoice_id, merchant_id, Mode.LIVE) is not None
-
-
-async def test_a_find_without_a_server_is_told(
-    postgres: Postgres, postgres_server: PostgresServer, postgres_url: str
-) -> None:
-    name = name_of(postgres_url)
-    await postgres_server.run(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-    with pytest.raises(UnavailableError):
-        await postgres.find_invoice(1, 1, Mode.LIVE)
-    await postgres_server.run(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-    assert await postgres.find_invoice(1, 1, Mode.LIVE) is None
-
-
-async def test_inserts_outlive_a_server_that_hangs_up_at_any_moment(
-    postgres: Postgres, postgres_server: PostgresServer, postgres_url: str
-) -> None:
-    """What was answered is stored, nobody waits for ever, and the next one gets through."""
-    chance = random.Random(0)
-    merchant_id = await postgres.write(add_merchant)
-    answered: dict[int, str] = {}
-
-    async def insert(token: str) -> None:
-        await asyncio.sleep(chance.random() * 0.01)
-        with suppress(UnavailableError):
-            answered[await postgres.insert_invoice(invoice_row(merchant_id, token))] = token
-
-    async with asyncio.timeout(60):
-        for n in range(25):
-            inserts = [asyncio.create_task(insert(f"{n}-{each}")) for each in range(6)]
-            await asyncio.sleep(chance.random() * 0.008)
-            await postgres_server.run(END_OTHERS.format(name=name_of(postgres_url)))
-            await asyncio.gather(*inserts)
-    await until_it_works(postgres, invoice_row(merchant_id, "after"))
-    stored = await postgres.read(
-        lambda connection: connection.execute(sa.select(invoice.c.id, invoice.c.share_token)).all()
-    )
-    assert answered.items() <= {(row.id, row.share_token) for row in stored}
 
 
 async def test_a_connection_lost_in_the_middle_is_told(postgres: Postgres, other: Postgres) -> None:
@@ -231,49 +93,14 @@ def test_the_kernel_looks_whether_a_server_is_still_there(
     }
 
     async def look() -> dict[tuple[int, int], int]:
-        connection = await Postgres(postgres_url)._connect()
-        end = connection._transport.get_extra_info("socket")
+        connection = await Postgres(postgres_url)._connect()  # noqa: SLF001  # all connections are made by it
+        end = connection._transport.get_extra_info("socket")  # noqa: SLF001  # there is no other way to it
         set_to = {option: end.getsockopt(*option) for option in wanted}
         await connection.close()
         return set_to
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         assert runner.run(look()) == wanted
-
-
-async def test_a_lane_gives_up_a_server_that_says_nothing_more(
-    postgres_url: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres_lanes, "_ANSWER_S", 0.3)
-    merchant_id = await postgres.write(add_merchant)
-    address = sa.make_url(postgres_url)
-    line = Line(address.port or 0)
-    await line.open()
-    url = address.set(port=line.port).render_as_string(hide_password=False)
-    store = Postgres(f"{url}?sslmode=disable")
-    await store.start()
-    row = partial(invoice_row, merchant_id)
-    invoice_id = await store.insert_invoice(row("before"))
-    speaks = asyncio.Event()
-    line.arm(None, speaks.wait)
-    async with asyncio.timeout(WAIT_S):
-        with pytest.raises(UnavailableError):
-            await store.insert_invoice(row("during"))
-        with pytest.raises(UnavailableError):
-            await store.find_invoice(invoice_id, merchant_id, Mode.LIVE)
-        speaks.set()
-        assert await until_it_works(store, row("after")) > invoice_id
-        assert await store.find_invoice(invoice_id, merchant_id, Mode.LIVE) is not None
-        # Nor does one keep a server from ending.
-        speaks.clear()
-        last = asyncio.create_task(store.insert_invoice(row("last")))
-        await asyncio.sleep(0)
-        closing = asyncio.create_task(store.close())
-        with pytest.raises(UnavailableError):
-            await last
-        await closing
-    speaks.set()
-    await line.close()
 
 
 async def test_a_store_may_close_at_any_moment(postgres_url: str) -> None:
@@ -490,7 +317,7 @@ async def test_hints_come_back_after_the_server_has_hung_up(
 ) -> None:
     bell = other.listen("outbox")
     await until_it_hears(bell, postgres)
-    await postgres_server.run(END_OTHERS.format(name=name_of(postgres_url)))
+    await postgres_server.hang_up(name_of(postgres_url))
     await until_it_hears(bell, postgres)
 
 

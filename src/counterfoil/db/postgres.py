@@ -1,8 +1,8 @@
 """PostgreSQL: any number of processes on one database.
 
 READ COMMITTED with row locks, whatever the server's default is: a row that was waited for is read
-as it is then. Deadlocks and serialisation errors run the function again. The two hot statements have a connection each (postgres_lanes.py). One more of each process listens for
-wake-up hints.
+as it is then. Deadlocks and serialisation errors run the function again. The two hot statements
+have a connection each (postgres_lanes.py). One more of each process listens for wake-up hints.
 """
 
 import asyncio
@@ -261,8 +261,8 @@ class Postgres:
 
 def _keep_alive(connection: asyncpg.Connection) -> None:
     """Have the kernel look now and then whether a server is still there, if it is on a network."""
-    # The driver has no setting for it.
-    end: socket.socket = connection._transport.get_extra_info("socket")  # noqa: SLF001
+    transport = connection._transport  # noqa: SLF001  # the driver has no setting for it
+    end: socket.socket = transport.get_extra_info("socket")
     if end.family == socket.AF_UNIX:
         return
     end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
