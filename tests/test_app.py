@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -15,8 +16,11 @@ from counterfoil.core.errors import SettingsError
 from counterfoil.core.ports import Mode
 from counterfoil.db import loops
 from counterfoil.db.engine import Connection
+from counterfoil.db.merchants import get_key_check, keep_key_check
+from counterfoil.db.postgres import Postgres
 from counterfoil.services import keys, merchants
 from counterfoil.settings import NODE_CHAINS, Settings, load, variable
+from tests.services.shop import at_once
 
 KEY = "zJ1Zx6Q0aVq3mC7bq0v1Jk0sQ2h3l4d5f6g7h8j9k0A="
 OTHER_KEY = "AJ1Zx6Q0aVq3mC7bq0v1Jk0sQ2h3l4d5f6g7h8j9k0A="
@@ -116,6 +120,18 @@ async def test_on_postgresql_the_secret_key_must_be_given(
     other = postgres_settings(tmp_path, postgres_url, COUNTERFOIL_SECRET_KEY=OTHER_KEY)
     assert (await refusal(other)).startswith("The secret key does not open this database.")
     assert not (tmp_path / "data").exists()
+
+
+async def test_of_two_secret_keys_at_the_first_start_one_is_refused(postgres: Postgres) -> None:
+    def first_sees_none(connection: Connection, value: str) -> str:
+        connection.exec_driver_sql("SELECT pg_sleep(0.2)")
+        return keep_key_check(connection, value)
+
+    kept = await at_once(
+        postgres, *(postgres.write(partial(first_sees_none, value=key)) for key in ("a", "b"))
+    )
+    assert kept in (["a", "a"], ["b", "b"])
+    assert [await postgres.read(get_key_check)] == kept[:1]
 
 
 async def test_on_postgresql_the_schema_must_be_there(

@@ -11,7 +11,7 @@ from counterfoil.services import diagnosis
 from counterfoil.services.claims import CLAIMS_PER_HOUR_MAX, Claimed, claim
 from counterfoil.services.explanation import findings
 from tests.services.moves import listed, stray
-from tests.services.shop import MINUTE, Shop, open_shop
+from tests.services.shop import MINUTE, Shop, at_once, open_shop
 
 
 async def say(shop: Shop, invoice: Invoice, text: str) -> Claimed:
@@ -138,6 +138,12 @@ async def test_ten_claims_an_hour_are_enough(shop: Shop) -> None:
     assert await say(shop, other, "ab" * 32) is Claimed.UNKNOWN
     shop.clock.advance(51 * MINUTE)
     assert await say(shop, invoice, "ab" * 32) is Claimed.UNKNOWN
+
+
+async def test_ten_claims_an_hour_are_enough_also_at_once(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    said = await at_once(shop.store, *(say(shop, invoice, f"{n:064x}") for n in range(30)))
+    assert len([each for each in said if isinstance(each, LimitedError)]) == 20
 
 
 async def test_a_token_that_opens_nothing_is_refused(shop: Shop) -> None:

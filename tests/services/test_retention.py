@@ -1,12 +1,15 @@
 """What grows old is dropped, a little at a time; what is not old enough is not."""
 
+import asyncio
+
 import pytest
 import sqlalchemy as sa
 
 from counterfoil.core import quote
 from counterfoil.core.ports import Answer, Attempt
-from counterfoil.db import idempotency, loops
+from counterfoil.db import books, idempotency, loops
 from counterfoil.db.engine import Connection
+from counterfoil.db.outbox import forget_events
 from counterfoil.db.schema import attempt, delivery, event
 from counterfoil.db.schema import idempotency as idempotency_table
 from counterfoil.services import outbox, upkeep
@@ -61,6 +64,44 @@ async def test_events_go_after_90_days_with_all_that_hangs_on_them(
         lambda c: c.execute(sa.select(event.c.at, event.c.seq).order_by(event.c.seq)).all()
     )
     assert rows == [(young.at, 6), (following.at, 7)]
+
+
+async def test_what_is_dropped_while_it_is_sent_takes_no_record_of_others_with_it(
+    shop: Shop,
+) -> None:
+    await shop.listen()
+    await shop.tell(await shop.order())
+    shop.clock.advance(1)
+    await shop.tell(await shop.order())
+    sent = await outbox.claim(shop.store, shop.clock.now(), limit=2, per_channel=2, sending={})
+    await shop.store.write(lambda c: forget_events(c, shop.clock.now(), 200))
+    made = [Made(each, Attempt(Answer.DELIVERED, 200, 1, "", None), 0) for each in sent]
+    await outbox.record(shop.store, made, shop.clock.now())
+    assert await shop.store.read(counts) == [1, 1, 1, 0]
+    left = await shop.store.read(lambda c: c.execute(sa.select(delivery.c.state)).scalar_one())
+    assert left == "delivered"
+
+
+async def test_two_sweepers_leave_no_hole_in_a_log(shop: Shop) -> None:
+    order = await shop.order()
+    for _ in range(5):
+        await shop.tell(order)
+    before = shop.clock.now() + 1
+
+    def drop_slowly(connection: Connection) -> None:
+        connection.execute(sa.select(event.c.id).order_by(event.c.id).limit(1).with_for_update())
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+        forget_events(connection, before, 2)
+
+    slow = asyncio.create_task(shop.store.write(drop_slowly))
+    await asyncio.sleep(0.2)
+    await shop.store.write(lambda c: forget_events(c, before, 2))
+    found = await shop.store.read(books.check)
+    await slow
+    assert found.broken_logs == []
+    # Nor does it drop what the other has dropped.
+    assert (await shop.store.read(counts))[0] in {1, 3}
 
 
 async def test_idempotency_keys_go_after_a_day(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from counterfoil.db import invoices, loops
 from counterfoil.db.engine import Database
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import due_reassess, header
-from counterfoil.services import watching
+from counterfoil.services import upkeep, watching
 from counterfoil.services.context import Context
 from counterfoil.services.watching import LeaseLostError, Watch
 from tests.conftest import FakeClock
@@ -120,6 +120,22 @@ async def test_clocks_that_differ_a_little_keep_nothing_from_expiring(shop: Shop
     shop.due_dates.context = shop.context
     await shop.due_dates.assess(shop.clock.now() - 10 * SECOND)
     assert await shop.status(invoice) is Status.EXPIRED
+
+
+async def test_a_worker_whose_clock_is_behind_takes_nothing_from_what_is_watched(
+    shop: Shop,
+) -> None:
+    """Amounts come free, and invoices expire, after so much time of watching."""
+    other = upkeep.DueDates(shop.context)
+    await other.assess(shop.clock.now() - 10 * MINUTE)
+    await shop.look(6)
+    (before,) = await watching.list_states(shop.context)
+    for _ in range(10):
+        await shop.look(6)
+        await other.assess(shop.clock.now() - 10 * MINUTE)
+    (after,) = await watching.list_states(shop.context)
+    assert after.watched_ms - before.watched_ms == MINUTE
+    assert after.watched_at == shop.clock.now()
 
 
 async def test_a_clock_that_was_set_back_is_followed_at_once(shop: Shop) -> None:

@@ -33,10 +33,7 @@ async def open_vault(settings: Settings, database: Database, entropy: Entropy) -
 
     def ensure_check(connection: Connection) -> str:
         known = merchants.get_key_check(connection)
-        if known is None:
-            known = vault.make_check()
-            merchants.set_key_check(connection, known)
-        return known
+        return known or merchants.keep_key_check(connection, vault.make_check())
 
     vault.decrypt(await database.write(ensure_check))
     return vault

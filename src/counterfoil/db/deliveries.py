@@ -229,8 +229,11 @@ _RECORD = (
 def record_attempts(connection: sa.Connection, outcomes: Sequence[Outcome], now: int) -> set[int]:
     """Record attempts and what follows; return the deliveries whose lease had not run out.
 
-    Of the others somebody else has the claim now. Their attempts are listed too: they did happen.
+    Of the others somebody else has the claim now. Their attempts are listed too: they did happen. A
+    delivery whose event has been dropped meanwhile is passed over.
     """
+    ids = {"delivery_ids": [each.claimed.id for each in outcomes]}
+    claims = {row.id: row.claim for row in connection.execute(_CLAIMS, ids)}
     listed = [
         {
             "delivery_id": each.claimed.id,
@@ -242,10 +245,10 @@ def record_attempts(connection: sa.Connection, outcomes: Sequence[Outcome], now:
             "error": each.made.error,
         }
         for each in outcomes
+        if each.claimed.id in claims
     ]
-    connection.execute(_ATTEMPT, listed)
-    ids = {"delivery_ids": [each.claimed.id for each in outcomes]}
-    claims = {row.id: row.claim for row in connection.execute(_CLAIMS, ids)}
+    if listed:
+        connection.execute(_ATTEMPT, listed)
     ours = [each for each in outcomes if claims.get(each.claimed.id) == each.claimed.claim]
     if ours:
         rows = [

@@ -168,7 +168,6 @@ def _state(row: sa.RowMapping) -> ChainState:
     )
 
 
-_WATCHED_BEYOND = sa.select(chain.c.name).where(chain.c.watched_at > sa.bindparam("at")).limit(1)
 _ADD_HEADER = sa.insert(header)
 _FORGET_HEADERS = sa.delete(header).where(
     header.c.chain == sa.bindparam("name"), header.c.height <= sa.bindparam("up_to")
@@ -231,11 +230,6 @@ def save_watched(connection: sa.Connection, name: str, until: int, gap_max_ms: i
         "watched_ms": row.watched_ms + gained,
     }
     connection.execute(_SAVE_CHAIN, {"of_chain": name, **watched})
-
-
-def is_watched_beyond(connection: sa.Connection, at: int) -> bool:
-    """Tell whether some chain counts as watched beyond a time."""
-    return connection.execute(_WATCHED_BEYOND, {"at": at}).first() is not None
 
 
 def clamp_watched(connection: sa.Connection, now: int) -> None:

@@ -417,6 +417,9 @@ def get_key_check(connection: sa.Connection) -> str | None:
     return connection.execute(sa.select(key_check.c.value).limit(1)).scalar_one_or_none()
 
 
-def set_key_check(connection: sa.Connection, value: str) -> None:
-    """Store the text that only the secret key opens."""
-    connection.execute(sa.insert(key_check).values(value=value))
+def keep_key_check(connection: sa.Connection, value: str) -> str:
+    """Store a text that only the secret key opens; return it, or that of who was faster."""
+    row = upsert(connection, key_check).values(id=1, value=value)
+    connection.execute(row.on_conflict_do_nothing())
+    kept: str = connection.execute(sa.select(key_check.c.value)).scalar_one()
+    return kept

@@ -134,7 +134,8 @@ def _next_places(
 def forget_events(connection: sa.Connection, before: int, limit: int) -> int:
     """Drop events from before a time, with their deliveries and attempts; return how many.
 
-    The numbers in the log go on as they were: the last one is kept with the merchant.
+    The numbers in the log go on as they were: the last one is kept with the merchant. Of two who
+    do it at once the later one waits: past the other it would leave a hole in the log.
     """
     oldest = (
         sa.select(event.c.id)
@@ -142,11 +143,14 @@ def forget_events(connection: sa.Connection, before: int, limit: int) -> int:
         .order_by(event.c.at, event.c.id)
         .limit(limit)
     )
-    ids = connection.execute(oldest.with_for_update(skip_locked=True)).scalars().all()
+    ids = connection.execute(oldest.with_for_update()).scalars().all()
     if ids:
-        sent = sa.select(delivery.c.id).where(delivery.c.event_id.in_(ids))
+        # Locked before their attempts are dropped, so that no attempt is recorded in between.
+        of_events = sa.select(delivery.c.id).where(delivery.c.event_id.in_(ids))
+        locked = of_events.order_by(delivery.c.id).with_for_update()
+        sent = connection.execute(locked).scalars().all()
         connection.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(sent)))
-        connection.execute(sa.delete(delivery).where(delivery.c.event_id.in_(ids)))
+        connection.execute(sa.delete(delivery).where(delivery.c.id.in_(sent)))
         connection.execute(sa.delete(event).where(event.c.id.in_(ids)))
     return len(ids)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from counterfoil.core.errors import LimitedError
-from counterfoil.db import claims, quotes, rescans
+from counterfoil.db import claims, invoices, quotes, rescans
 from counterfoil.db.engine import Connection
 from counterfoil.db.invoices import Invoice
 from counterfoil.services import checkout_look, diagnosis, lookups
@@ -70,6 +70,8 @@ def _list_chains(connection: Connection, context: Context, invoice: Invoice) -> 
 
 def _note(connection: Connection, invoice_id: int, txid: str, now: int) -> None:
     """Write a claim down; raises LimitedError where the invoice has had too many in an hour."""
+    # Of two at once the later one sees what the other has written down.
+    invoices.lock(connection, invoice_id)
     recent = claims.list_since(connection, invoice_id, now - _HOUR_MS)
     if len(recent) >= CLAIMS_PER_HOUR_MAX:
         wait_s = (min(recent) + _HOUR_MS - now) // 1000 + 1

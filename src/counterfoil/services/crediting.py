@@ -66,7 +66,9 @@ def credit_all(
 ) -> dict[int, int]:
     """Credit transfers to invoices; return the payments' ids by transfer.
 
-    What an invoice holds is read once: one transaction may pay it thousands of times.
+    What an invoice holds is read once: one transaction may pay it thousands of times. Two chains
+    that pay one invoice in the same moment do not see each other: then what is more than the
+    invoice need be no deeper than the invoice itself. Its lock is not worth that.
     """
     if not new:
         return {}

@@ -79,6 +79,8 @@ async def _read(
 def _know(
     connection: Connection, invoice: Invoice, chain: Chain, txid: str, keys: Collection[bytes]
 ) -> _Known:
+    # Before what is recorded: a block that is just being recorded is not one that was passed.
+    cursor = loops.get_cursor(connection, chain.name)
     shown = {quote.destination_id for quote in quotes.list_of_invoice(connection, invoice.id)}
     # It is paid at the address that it names, too, before any price was made there.
     named = invoice.wallet_address
@@ -96,7 +98,6 @@ def _know(
         for each in transfers.list_by_txid(connection, chain.name, txid)
         if each.merchant_id == invoice.merchant_id
     }
-    cursor = loops.get_cursor(connection, chain.name)
     shared = {key for key, stored in ours.items() if stored.kind is matching.Kind.SHARED}
     return _Known(shown, owners, shared, found, cursor.height if cursor else None)
 

@@ -12,7 +12,6 @@ from counterfoil.services.payments import reassess
 from counterfoil.services.strays import waits
 
 _BATCH = 200
-_CLOCKS_DIFFER_MS = 30_000
 _HOUR_MS = 3_600_000
 
 
@@ -56,21 +55,17 @@ class DueDates:
         due date, `reassess` leaves it as it is. Those that wait for a day because of a wrong amount
         are not asked about every second of it.
         """
-        # A clock that was set back comes by a time again up to which all had been seen once. By how
-        # much those of several machines may differ, that is no reason to think so.
-        is_set_back = self._at is None or now < self._at
-        beyond = now if is_set_back else now + _CLOCKS_DIFFER_MS
-
-        def read(connection: Connection) -> tuple[list[int], list[int], bool]:
-            due = invoices.list_due(connection, now, self._after, _BATCH)
-            until = waits(connection, due, now) if due else {}
-            ready = [each for each in due if until.get(each, now) <= now]
-            return due, ready, loops.is_watched_beyond(connection, beyond)
-
-        due, ready, is_ahead = await self.context.store.read(read)
-        if is_ahead:
+        # A clock that was set back comes by a time again up to which all had been seen once.
+        if self._at is None or now < self._at:
             await self.context.store.write(lambda c: loops.clamp_watched(c, now))
         self._at = now
+
+        def read(connection: Connection) -> tuple[list[int], list[int]]:
+            due = invoices.list_due(connection, now, self._after, _BATCH)
+            until = waits(connection, due, now) if due else {}
+            return due, [each for each in due if until.get(each, now) <= now]
+
+        due, ready = await self.context.store.read(read)
         for invoice_id in ready:
             self._after = invoice_id
             if await self.context.store.write(

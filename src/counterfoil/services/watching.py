@@ -76,6 +76,8 @@ class Watch:
     _written_at: int = 0
     # When the whole mempool was in sight.
     _whole_at: int = 0
+    # When the last look began.
+    _looked_at: int = 0
     _is_right_chain: bool = False
     _noted: tuple[str | None, int | None] | None = None
     _noted_at: int = 0
@@ -96,6 +98,10 @@ class Watch:
         """
         if not await self._hold_lease(now):
             return False
+        if now < self._looked_at:
+            # What a look has written down that began before the clock was set back is not seen yet.
+            await self._write(lambda connection: loops.clamp_watched(connection, now))
+        self._looked_at = now
         await self.drain(now)
         try:
             head = await self.chain.head()

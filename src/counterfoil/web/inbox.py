@@ -137,7 +137,8 @@ ENDPOINTS = (
         tag="Inbox",
         summary="List the inbox",
         description="Returns the transfers to addresses of the key's merchant that pay no invoice, "
-        "the newest first, each with why, and with the invoices that it may have been meant for.",
+        "the newest first, each with why, and with the invoices that it may have been meant for. "
+        "Of two that come at once the higher id may be seen first: the events miss none.",
         answers={200: inbox_views.InboxAnswer},
         parameters=_LIST_PARAMETERS,
         errors={422: ("unknown_state", "invalid_number", "repeated_parameter", "too_many")},
