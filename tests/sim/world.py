@@ -277,6 +277,8 @@ class World(Server):
             most_ms = 2 * MINUTE if self.is_shared else 30 * MINUTE
             if self._set_back_ms + back_ms <= most_ms:
                 self._set_back_ms += back_ms
+                # What has expired so far did so by the clock as it was.
+                self.steps.check()
                 self.clock.advance(-back_ms)
                 self.steps.note_set_back()
                 # What sets a clock wrong, as a power cut, may take the network too.
