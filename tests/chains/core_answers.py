@@ -22,9 +22,16 @@ def tip() -> dict[str, Any]:
             "bestblockhash": hash_of(7),
             "initialblockdownload": False,
         },
-        "uptime": 90,
+        "uptime": 900,
+        "getnettotals": {"totalbytesrecv": 5_000, "timemillis": 1_700_000_100_000},
+        "getnetworkinfo": {"version": 210201, "localrelay": True, "connections": 8},
         "getblockheader": {"hash": hash_of(7), "height": 7, "time": 1_700_000_000},
     }
+
+
+def listed(*txids: str) -> dict[str, Any]:
+    """Return what a node says of its mempool."""
+    return {"getrawmempool": [*txids], "getmempoolinfo": {"loaded": True, "size": len(txids)}}
 
 
 def output(n: int, value: object, script: str, kind: str = "witness_v0_keyhash") -> dict[str, Any]:
@@ -63,10 +70,16 @@ def block() -> dict[str, Any]:
             },
             {
                 "txid": hash_of(3),
-                "vin": [spend(903, 1), {"ismweb": True, "output_id": hash_of(77)}],
+                # Newer nodes leave `ismweb` out.
+                "vin": [
+                    spend(903, 1),
+                    {"ismweb": True, "output_id": hash_of(77)},
+                    {"output_id": hash_of(79)},
+                ],
                 "vout": [
                     output(0, 3.5, "5920" + "11" * 32, "witness_mweb_pegin") | {"ismweb": False},
                     {"ismweb": True, "output_id": hash_of(78)},
+                    {"output_id": hash_of(80)},
                 ],
             },
             {

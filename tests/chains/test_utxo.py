@@ -1,11 +1,20 @@
 import pytest
 
 from counterfoil.chains import utxo
-from counterfoil.chains.litecoin import LTC, REGTEST
+from counterfoil.chains.litecoin import LTC, REGTEST, litecoin
 from counterfoil.chains.utxo import UtxoChain
 from counterfoil.core.errors import NodeError
 from counterfoil.core.ports import Block, Chain, Head, Mempool, Transaction, Transfer
-from tests.chains.core_answers import ABSENT, P2TR, P2WPKH, block, hash_of, tip, unconfirmed
+from tests.chains.core_answers import (
+    ABSENT,
+    P2TR,
+    P2WPKH,
+    block,
+    hash_of,
+    listed,
+    tip,
+    unconfirmed,
+)
 from tests.chains.rpc_server import FaultError, RpcServer
 
 
@@ -29,7 +38,7 @@ async def test_the_head_is_the_tip_of_the_node(chain: UtxoChain, server: RpcServ
         hash=hash_of(7),
         mined_at=1_700_000_000_000,
         is_synced=True,
-        node_up_s=90,
+        node_up_s=900,
     )
     assert server.requests[-1]["params"] == [hash_of(7)]
 
@@ -37,7 +46,8 @@ async def test_the_head_is_the_tip_of_the_node(chain: UtxoChain, server: RpcServ
 @pytest.mark.parametrize(
     ("fact", "is_synced"),
     [
-        ({"headers": 8}, False),
+        ({"headers": 10}, False),
+        ({"headers": 9}, True),
         ({"initialblockdownload": True}, False),
         ({"headers": 6}, True),
     ],
@@ -48,6 +58,66 @@ async def test_a_node_that_lacks_blocks_is_not_synced(
     server.answers = tip()
     server.answers["getblockchaininfo"].update(fact)
     assert (await chain.head()).is_synced is is_synced
+
+
+@pytest.mark.parametrize(("headers", "awaits_block"), [(9, True), (8, True), (7, False)])
+async def test_a_block_that_is_announced_is_awaited(
+    chain: UtxoChain, server: RpcServer, headers: int, *, awaits_block: bool
+) -> None:
+    """Its header comes a moment before the block, which is no reason to call a node unsynced."""
+    server.answers = tip()
+    server.answers["getblockchaininfo"]["headers"] = headers
+    head = await chain.head()
+    assert (head.is_synced, head.awaits_block) == (True, awaits_block)
+
+
+async def test_a_node_that_takes_in_no_transactions_is_in_trouble(
+    chain: UtxoChain, server: RpcServer
+) -> None:
+    server.answers = tip()
+    server.answers["getnetworkinfo"]["localrelay"] = False
+    assert "blocksonly=1" in ((await chain.head()).trouble or "")
+
+
+async def test_a_node_that_hears_nobody_is_in_trouble(server: RpcServer) -> None:
+    """It answers as ever, and knows nothing of what is paid and mined meanwhile."""
+    chain = litecoin("mainnet", server.url("user:password@"))
+    server.answers = tip()
+    totals = server.answers["getnettotals"]
+
+    async def after(seconds: int, received: int) -> str | None:
+        totals["timemillis"] += seconds * 1_000
+        totals["totalbytesrecv"] += received
+        return (await chain.head()).trouble
+
+    assert await after(0, 0) is None
+    assert await after(180, 0) is None
+    assert "has heard nothing from any other node for 4 minutes" in (await after(60, 0) or "")
+    assert await after(60, 1) is None
+    assert await after(180, 0) is None
+    server.answers["uptime"] = 119
+    assert "was started a moment ago" in (await after(1, 1) or "")
+    server.answers["uptime"] = 120
+    assert await after(1, 1) is None
+    await chain.close()
+
+
+async def test_where_blocks_come_on_demand_nobody_need_be_heard(
+    chain: UtxoChain, server: RpcServer
+) -> None:
+    server.answers = tip()
+    server.answers["uptime"] = 1
+    assert (await chain.head()).trouble is None
+    server.answers["getnettotals"]["timemillis"] += 3_600_000
+    assert (await chain.head()).trouble is None
+
+
+async def test_a_pruned_block_is_told_with_what_to_do(chain: UtxoChain, server: RpcServer) -> None:
+    server.answers["getblock"] = FaultError(-1, "Block not available (pruned data)")
+    with pytest.raises(
+        NodeError, match=r"since it is pruned\. Let chains\.litecoin\.rpc be a node"
+    ):
+        await chain.block(hash_of(5))
 
 
 @pytest.mark.parametrize("header", [{"hash": hash_of(8)}, {"height": 8}, {"height": "7"}])
@@ -145,7 +215,7 @@ def decoded(txid: str) -> Transaction:
 
 async def test_the_mempool_decodes_what_is_not_known(chain: UtxoChain, server: RpcServer) -> None:
     known, new = hash_of(1), hash_of(2)
-    server.answers["getrawmempool"] = [known, new]
+    server.answers |= listed(known, new)
     server.answers["getrawtransaction"] = lambda txid, _: unconfirmed(txid)
     assert await chain.mempool([known, hash_of(3)], [hash_of(4)]) == Mempool(
         txids=frozenset({known, new}), fresh=(decoded(new),), is_complete=True
@@ -168,13 +238,25 @@ async def test_the_node_tells_since_when_it_has_had_what_waits(
 
 
 async def test_an_empty_mempool_is_one_question(chain: UtxoChain, server: RpcServer) -> None:
-    server.answers["getrawmempool"] = []
+    server.answers |= listed()
     assert await chain.mempool([], []) == Mempool(frozenset(), (), is_complete=True)
-    assert server.methods() == ["getrawmempool"]
+    assert server.methods() == ["getrawmempool", "getmempoolinfo"]
+    assert len(server.requests) == 1
+
+
+async def test_a_mempool_that_is_still_read_from_disk_is_not_whole(
+    chain: UtxoChain, server: RpcServer
+) -> None:
+    server.answers |= listed(hash_of(1))
+    server.answers["getrawtransaction"] = lambda txid, _: unconfirmed(txid)
+    server.answers["getmempoolinfo"] = {"loaded": False, "size": 1}
+    assert await chain.mempool([], []) == Mempool(
+        frozenset({hash_of(1)}), (decoded(hash_of(1)),), is_complete=False
+    )
 
 
 async def test_what_vanishes_meanwhile_is_left_out(chain: UtxoChain, server: RpcServer) -> None:
-    server.answers["getrawmempool"] = [hash_of(1), hash_of(2), hash_of(3)]
+    server.answers |= listed(hash_of(1), hash_of(2), hash_of(3))
     server.answers["getrawtransaction"] = lambda txid, _: (
         ABSENT if txid == hash_of(2) else unconfirmed(txid)
     )
@@ -186,12 +268,12 @@ async def test_what_vanishes_meanwhile_is_left_out(chain: UtxoChain, server: Rpc
 
 
 async def test_one_look_takes_a_thousand(chain: UtxoChain, server: RpcServer) -> None:
-    listed = [hash_of(number) for number in range(1, 1_202)]
-    server.answers["getrawmempool"] = listed
+    txids = [hash_of(number) for number in range(1, 1_202)]
+    server.answers |= listed(*txids)
     server.answers["getrawtransaction"] = lambda txid, _: unconfirmed(txid)
     first = await chain.mempool([hash_of(1)], [])
     assert (len(first.fresh), first.is_complete) == (utxo.FRESH_LIMIT, False)
-    assert first.txids == set(listed)
+    assert first.txids == set(txids)
     assert max(len(request) for request in server.requests[1:]) == utxo.BATCH_SIZE
     known = {hash_of(1), *(transaction.txid for transaction in first.fresh)}
     second = await chain.mempool(known, [])
@@ -199,6 +281,6 @@ async def test_one_look_takes_a_thousand(chain: UtxoChain, server: RpcServer) ->
 
 
 async def test_a_thousand_is_still_complete(chain: UtxoChain, server: RpcServer) -> None:
-    server.answers["getrawmempool"] = [hash_of(number) for number in range(utxo.FRESH_LIMIT)]
+    server.answers |= listed(*(hash_of(number) for number in range(utxo.FRESH_LIMIT)))
     server.answers["getrawtransaction"] = lambda txid, _: unconfirmed(txid)
     assert (await chain.mempool([], [])).is_complete

@@ -92,7 +92,12 @@ WRONG_MEMPOOLS: list[tuple[object, object]] = [
 async def test_a_wrong_mempool_is_a_node_error(
     chain: UtxoChain, server: RpcServer, listed: object, answer: object
 ) -> None:
-    server.answers = {"getrawmempool": listed, "getrawtransaction": answer}
+    info = {"loaded": True}
+    server.answers = {
+        "getrawmempool": listed,
+        "getmempoolinfo": info,
+        "getrawtransaction": answer,
+    }
     with pytest.raises(NodeError):
         await chain.mempool([], [])
 
@@ -139,6 +144,7 @@ async def test_junk_anywhere_is_a_node_error_or_harmless(
 ) -> None:
     mempool = {
         "getrawmempool": [hash_of(1)],
+        "getmempoolinfo": {"loaded": True},
         "getrawtransaction": unconfirmed(hash_of(1)),
     }
     cases: list[tuple[Any, Callable[[], Awaitable[object]]]] = [

@@ -157,6 +157,8 @@ def _live_through(
 ) -> None:
     """See that a fault is told everywhere, and that the payment made during it is found after."""
     made = _order(served, key)
+    # What such a node has of the chain is read as ever: here nothing is mined before it is well.
+    is_mined_after = isinstance(fault, Behind) or fault is syncing
     if fault is on_another_chain:
         # A node comes up on another chain after it was away; nobody swaps one under an open line.
         with between.playing(away):
@@ -166,7 +168,7 @@ def _live_through(
             node.mine(1)
         _wait_until_told(served, words)
         node.send(made["address"], made["amount"])
-        if not isinstance(fault, Behind):
+        if not is_mined_after:
             node.mine(1)
         doctor = served.run("doctor", check=False)
         assert (doctor.returncode, words in doctor.stdout) == (1, True), doctor.stdout
@@ -176,7 +178,7 @@ def _live_through(
         time.sleep(max(left_s, 0) + 1.5)
         assert _read(served, key, made["id"])["status"] == "Unpaid", "nobody knows whether it was"
         assert httpx2.get(f"{served.url}/healthz", trust_env=False).status_code == 200
-    if isinstance(fault, Behind):
+    if is_mined_after:
         node.mine(1)
     served.wait_for_status(key, made["id"], "Paid", TOLD_LIMIT_S)
     assert _read(served, key, made["id"])["exceptions"] == []

@@ -110,3 +110,22 @@ async def test_what_was_final_is_read_though_it_is_gone(shop: Shop) -> None:
     shop.chain.pay("w1else", 1, spends=part.spends)
     await shop.look()
     assert await shop.conditions(invoice) == ["reversed"]
+
+
+async def test_what_a_node_has_lost_at_its_restart_is_waited_for_a_day(shop: Shop) -> None:
+    """It was killed, and its mempool is that of an earlier stop: all other nodes have it still."""
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    payment = shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    shop.chain.drop(payment)
+    await shop.look(2 * 3_600)
+    shop.chain.node_up_s = 3_600 + 1
+    await shop.look(3_600)
+    assert await shop.status(invoice) is Status.CONFIRMING
+    shop.chain.node_up_s += 22 * 3_600
+    await shop.look(22 * 3_600)
+    assert await shop.status(invoice) is Status.CONFIRMING
+    shop.chain.node_up_s += 2 * 3_600
+    await shop.look(2 * 3_600)
+    assert await shop.status(invoice) is Status.UNPAID

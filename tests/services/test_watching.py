@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.invoice import Status
-from counterfoil.core.ports import Mempool
+from counterfoil.core.ports import Mempool, Transaction
 from counterfoil.db import invoices, loops
 from counterfoil.db.engine import Database
 from counterfoil.db.postgres import Postgres
@@ -147,15 +147,62 @@ async def test_a_clock_that_was_set_back_is_followed_at_once(shop: Shop) -> None
         assert (state.watched_at, state.checked_at) == (shop.clock.now(), shop.clock.now())
 
 
+@pytest.mark.parametrize("kind", ["deaf", "awaits a block"])
+async def test_a_node_that_may_not_know_all_lets_nothing_expire(shop: Shop, kind: str) -> None:
+    """It was down, and is back before it has heard of the block in which the payer is in time."""
+    invoice = await shop.invoice(due_at=shop.clock.now() + 10 * MINUTE)
+    quote = await shop.quote(invoice)
+    await shop.look(60)
+    shop.chain.is_away = True
+    await shop.look(120)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.now = shop.clock.now()
+    shop.chain.mine(2)
+    shop.chain.is_away, shop.chain.lag = False, 2
+    shop.chain.trouble = "The node was started a moment ago." if kind == "deaf" else None
+    shop.chain.awaits_block = kind != "deaf"
+    await shop.look(15 * 60)
+    await shop.tick()
+    (state,) = await watching.list_states(shop.context)
+    assert state.trouble == shop.chain.trouble
+    assert await shop.status(invoice) is Status.UNPAID
+    shop.chain.lag, shop.chain.trouble, shop.chain.awaits_block = 0, None, False
+    await shop.look()
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.conditions(invoice) == []
+
+
+async def test_the_blocks_of_a_node_that_is_syncing_are_read(shop: Shop) -> None:
+    """One that is pruned may keep them no more when it is done; when all is seen, it is not."""
+    invoice = await shop.invoice(due_at=shop.clock.now() + 5 * MINUTE)
+    other = await shop.invoice(due_at=shop.clock.now() + 5 * MINUTE)
+    quote = await shop.quote(invoice)
+    await shop.quote(other)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    shop.chain.now = shop.clock.now() + MINUTE
+    shop.chain.mine(3)
+    shop.chain.is_synced = False
+    await shop.look(10 * 60)
+    await shop.tick()
+    (state,) = await watching.list_states(shop.context)
+    assert (state.height, state.trouble) == (3, "The node is still syncing.")
+    assert await shop.status(invoice) is Status.PAID
+    assert await shop.status(other) is Status.UNPAID
+    shop.chain.is_synced = True
+    await shop.look()
+    await shop.tick()
+    assert await shop.status(other) is Status.EXPIRED
+
+
 class CrowdedChain(WorldChain):
-    """A node with more new transactions than a look takes: for now none is decoded."""
+    """A node with more new transactions than a look takes: for now others' are decoded."""
 
     is_crowded = False
 
     async def mempool(self, *asked: Any) -> Mempool:
         answer = await super().mempool(*asked)
         if self.is_crowded and answer.fresh:
-            return replace(answer, fresh=(), is_complete=False)
+            return replace(answer, fresh=(Transaction("others", ()),), is_complete=False)
         return answer
 
 

@@ -81,6 +81,9 @@ class WorldChain:
     # A node without one knows unconfirmed transactions alone by their ids.
     has_index: bool = True
     is_synced: bool = True
+    awaits_block: bool = False
+    # Why the node may not know all by now, where it does not.
+    trouble: str | None = None
     node_up_s: int = 100_000
     shape: Shape = Shape.OUTPUTS
     # A node that lies behind shows the chain as it was so many blocks ago.
@@ -228,6 +231,7 @@ class WorldChain:
     def heal(self) -> None:
         """Let the node be well, and one."""
         self.is_away, self.is_synced, self.lag, self.node_up_s = False, True, 0, 100_000
+        self.awaits_block, self.trouble = False, None
         self.stale, self.meanwhile = [], None
         self.stale_percent = self.empty_percent = self.silent_percent = 0
 
@@ -272,7 +276,15 @@ class WorldChain:
 
     async def head(self) -> Head:
         tip = (await self._seen())[-1]
-        return Head(tip.height, tip.hash, tip.mined_at, self.is_synced, self.node_up_s)
+        return Head(
+            tip.height,
+            tip.hash,
+            tip.mined_at,
+            self.is_synced,
+            self.node_up_s,
+            self.awaits_block,
+            self.trouble,
+        )
 
     async def block_hash(self, height: int) -> str | None:
         blocks = await self._seen()

@@ -78,8 +78,10 @@ class Steps:
         self._is_settled = False
 
     def note_look(self) -> None:
-        """Take note that a look begins, if there is a node to look at."""
-        if not self.world.chain.is_away and self.world.chain.is_synced:
+        """Take note that a look begins, if there is a node to look at that knows all."""
+        chain = self.world.chain
+        is_blind = chain.is_away or chain.awaits_block or chain.trouble is not None
+        if chain.is_synced and not is_blind:
             self._looked_at = self.world.clock.now()
 
     def note_set_back(self) -> None:

@@ -53,6 +53,8 @@ class ComparedChain:
             mined_at=lower.mined_at,
             is_synced=lower.is_synced and higher.is_synced,
             node_up_s=min(lower.node_up_s, higher.node_up_s),
+            awaits_block=lower.awaits_block or higher.awaits_block,
+            trouble=lower.trouble or higher.trouble,
         )
 
     async def block_hash(self, height: int) -> str | None:

@@ -31,6 +31,10 @@ class AbsentError(NodeError):
     """The node answered that it has no such thing, which is more than not knowing."""
 
 
+class PrunedError(NodeError):
+    """The node has had such a block, and keeps it no more."""
+
+
 class NoMethodError(NodeError):
     """The node has no such method: it is older than the method, or of another kind."""
 
@@ -124,8 +128,13 @@ class JsonRpc:
 
     def _parse(self, status: int, body: bytes) -> object:
         """Return the JSON of an answer; Core sends its errors with the HTTP status 404 or 500."""
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise self._error(f"refuses our user name and password (HTTP {status})")
+        if status == HTTPStatus.UNAUTHORIZED:
+            raise self._error("refuses our user name and password (HTTP 401)")
+        if status == HTTPStatus.FORBIDDEN:
+            raise self._error(
+                "does not let us in (HTTP 403): this machine is not in its rpcallowip, or a method "
+                "that we call is not in its rpcwhitelist"
+            )
         try:
             answer: object = json.loads(body, parse_float=Decimal)
         except (ValueError, RecursionError, InvalidOperation):
@@ -145,7 +154,7 @@ class JsonRpc:
             code = fault.get("code")
             words = self._printable(fault.get("message"))
             sentence = f"answered {method} with the error {self._printable(code)}: {words}"
-            raise self._error(sentence, kind=_kind_of(code))
+            raise self._error(sentence, kind=_kind_of(code, words))
         if fields.get("id") != number or "result" not in fields:
             raise self._error(f"answered {method} with something that is no result of it")
         return fields["result"]
@@ -161,10 +170,12 @@ class JsonRpc:
         return kind(f"The node at {self._place} {what}.")
 
 
-def _kind_of(code: object) -> type[NodeError]:
-    """Return which error a node's error code is."""
+def _kind_of(code: object, words: str) -> type[NodeError]:
+    """Return which error a node's error code is; that of a pruned block is told by words alone."""
     if code == NO_METHOD_CODE:
         return NoMethodError
+    if "pruned" in words:
+        return PrunedError
     return AbsentError if isinstance(code, int) and code in ABSENT_CODES else NodeError
 
 

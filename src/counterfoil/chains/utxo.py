@@ -11,6 +11,7 @@ from decimal import Decimal
 from counterfoil.chains.rpc import (
     AbsentError,
     JsonRpc,
+    PrunedError,
     as_flag,
     as_integer,
     as_list,
@@ -53,6 +54,15 @@ MWEB_TYPES = ("witness_mweb_pegin", "witness_mweb_hogaddr")
 HEIGHT_LIMIT = (1 << 31) - 1
 UINT32_LIMIT = (1 << 32) - 1
 UPTIME_LIMIT_S = 1 << 40
+TOTAL_LIMIT = (1 << 63) - 1
+# A full block is some 15 MB of JSON, which takes its time from a node at home.
+BLOCK_TIMEOUT_S = 180.0
+# A node answers before it has found its peers, and heard from them of the newest blocks.
+SETTLES_S = 120
+# Each peer says something every two minutes, at least that it is there.
+SILENT_S = 180
+# So many blocks may be announced and not be there yet, for a moment, at a node that is synced.
+ANNOUNCED_MAX = 2
 
 
 def open_network(
@@ -103,6 +113,8 @@ class UtxoChain:
         self._siblings = siblings
         self._rpc = rpc
         self._explorer = explorer if explorer is not None else facts.explorer
+        # How much the node had heard from others when that last grew, and when, by its clock.
+        self._heard: tuple[int, int] | None = None
 
     def parse_address(self, text: str) -> Destination:
         """Return the script that `text` pays and its canonical spelling; see the port."""
@@ -130,13 +142,21 @@ class UtxoChain:
         return None if self._explorer is None else self._explorer.replace("{txid}", txid)
 
     async def head(self) -> Head:
-        """Return the node's tip; it is not synced while it knows headers without their blocks."""
-        answer, uptime = await self._rpc.batch([("getblockchaininfo", ()), ("uptime", ())])
+        """Return the node's tip; it is not synced while it lacks the blocks of some headers."""
+        answer, uptime, traffic, connections = await self._rpc.batch(
+            [
+                ("getblockchaininfo", ()),
+                ("uptime", ()),
+                ("getnettotals", ()),
+                ("getnetworkinfo", ()),
+            ]
+        )
         info = as_object(answer, "getblockchaininfo")
         tip = _hash(info.get("bestblockhash"), "bestblockhash")
         height = as_integer(info.get("blocks"), "blocks", most=HEIGHT_LIMIT)
         headers = as_integer(info.get("headers"), "headers", most=HEIGHT_LIMIT)
         is_loading = as_flag(info.get("initialblockdownload"), "initialblockdownload")
+        up_s = as_integer(uptime, "uptime", most=UPTIME_LIMIT_S)
         header = as_object(await self._rpc.call("getblockheader", tip), "a block header")
         if header.get("hash") != tip or header.get("height") != height:
             raise NodeError("The node's answer is wrong: its tip's header is of another block.")
@@ -144,9 +164,35 @@ class UtxoChain:
             height=height,
             hash=tip,
             mined_at=_time(header, "a block's time"),
-            is_synced=not is_loading and headers <= height,
-            node_up_s=as_integer(uptime, "uptime", most=UPTIME_LIMIT_S),
+            is_synced=not is_loading and headers <= height + ANNOUNCED_MAX,
+            node_up_s=up_s,
+            awaits_block=headers > height,
+            trouble=self._deafness(up_s, traffic, connections),
         )
+
+    def _deafness(self, up_s: int, traffic: object, connections: object) -> str | None:
+        """Return why the node may not have heard of what is paid now, None where it should have.
+
+        Where blocks come on demand there may be nobody to hear from.
+        """
+        totals = as_object(traffic, "getnettotals")
+        received = as_integer(totals.get("totalbytesrecv"), "totalbytesrecv", most=TOTAL_LIMIT)
+        at_ms = as_integer(totals.get("timemillis"), "timemillis", most=TOTAL_LIMIT)
+        if self._heard is None or self._heard[0] != received:
+            self._heard = (received, at_ms)
+        if as_object(connections, "getnetworkinfo").get("localrelay") is False:
+            return (
+                "The node takes in no unconfirmed transactions (blocksonly=1), so nobody can be "
+                "seen to have paid in time. Start it without that."
+            )
+        if self.block_interval_s is None:
+            return None
+        if up_s < SETTLES_S:
+            return "The node was started a moment ago, and may not have heard of all blocks yet."
+        silent_s = (at_ms - self._heard[1]) // 1_000
+        if silent_s > SILENT_S:
+            return f"The node has heard nothing from any other node for {silent_s // 60} minutes."
+        return None
 
     async def block_hash(self, height: int) -> str | None:
         """Return the hash at `height` of the node's best chain, None if it is not that far."""
@@ -158,9 +204,14 @@ class UtxoChain:
     async def block(self, block_hash: str) -> Block | None:
         """Return a block by its hash, also one of a stale branch; None if it is not known."""
         try:
-            answer = await self._rpc.call("getblock", block_hash, 2)
+            answer = await self._rpc.call("getblock", block_hash, 2, timeout_s=BLOCK_TIMEOUT_S)
         except AbsentError:
             return None
+        except PrunedError:
+            raise NodeError(
+                f"The node keeps block {block_hash} no more, since it is pruned. Let "
+                f"chains.{self.name}.rpc be a node that has it until it is read."
+            ) from None
         fields = as_object(answer, "a block")
         if fields.get("hash") != block_hash:
             raise NodeError("The node's answer is wrong: it is not the block that was asked for.")
@@ -184,8 +235,10 @@ class UtxoChain:
 
         `pending` is not needed: this node lists its whole mempool.
         """
-        answer = as_list(await self._rpc.call("getrawmempool"), "getrawmempool")
-        listed = {_hash(txid, "a txid") for txid in answer}
+        answers = await self._rpc.batch([("getrawmempool", ()), ("getmempoolinfo", ())])
+        listed = {_hash(txid, "a txid") for txid in as_list(answers[0], "getrawmempool")}
+        # For a while after its start a node lists only what it has read from its disk so far.
+        is_loaded = as_object(answers[1], "getmempoolinfo").get("loaded") is not False
         # In an order that any other node has too: two that are compared then decode the same ones.
         unknown = sorted(listed.difference(known))
         wanted = unknown[:FRESH_LIMIT]
@@ -197,7 +250,7 @@ class UtxoChain:
         return Mempool(
             txids=frozenset(listed - vanished),
             fresh=tuple(fresh),
-            is_complete=len(wanted) == len(unknown),
+            is_complete=is_loaded and len(wanted) == len(unknown),
         )
 
     async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:
@@ -264,7 +317,7 @@ class UtxoChain:
         Outputs inside the MWEB extension block have neither amount nor script; those that carry
         coin into it or along it belong to the extension block.
         """
-        if output.get("ismweb") is True:
+        if _is_of_mweb(output):
             return None
         script = as_object(output.get("scriptPubKey"), "scriptPubKey")
         code = as_text(script.get("hex"), "a script")
@@ -312,9 +365,14 @@ def _time(fields: dict[str, object], what: str) -> int:
     return as_integer(fields.get("time"), what, most=UINT32_LIMIT) * 1_000
 
 
+def _is_of_mweb(entry: dict[str, object]) -> bool:
+    """Tell whether an input or output lies in the extension block: newer nodes say no `ismweb`."""
+    return entry.get("ismweb") is True or "output_id" in entry
+
+
 def _outpoint(entry: dict[str, object]) -> str | None:
     """Return what an input spends, None for new coin and for inputs inside MWEB."""
-    if "coinbase" in entry or entry.get("ismweb") is True:
+    if "coinbase" in entry or _is_of_mweb(entry):
         return None
     index = as_integer(entry.get("vout"), "an input's vout", most=UINT32_LIMIT)
     return f"{_hash(entry.get('txid'), 'an input')}:{index}"

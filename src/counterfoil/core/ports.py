@@ -120,13 +120,18 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a node says of itself: its tip, whether it is synced, and how long it has been up."""
+    """What a node says of itself: its tip, whether it is synced, and how long it has been up.
+
+    `awaits_block`: it has heard of a newer block than its tip; `trouble`: why it may not know all.
+    """
 
     height: int
     hash: str
     mined_at: int
     is_synced: bool
     node_up_s: int
+    awaits_block: bool = False
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +139,8 @@ class Mempool:
     """The unconfirmed transactions of a node.
 
     `txids` are all that it lists now, `fresh` those that were asked for and are decoded here, with
-    all that they move: their block shows no more.
-    `is_complete` is False where the node had more new ones than one look takes.
+    all that they move: their block shows no more. `is_complete` is False where the node had more
+    new ones than one look takes, or does not have all yet itself.
     """
 
     txids: frozenset[str]
@@ -436,10 +441,7 @@ class Store(Protocol):
         """
 
     async def find_key(self, digest: str) -> Sequence[Any] | None:
-        """Return the row of the API key with this digest, None where none in use has it.
-
-        SQLite reads it at the speed of the driver.
-        """
+        """Return the row of the API key with this digest, None where none in use has it."""
 
     def listen(self, topic: str) -> Bell:
         """Return a bell that rings when `topic` is woken: "outbox", "pages" or "chains"."""

@@ -9,10 +9,10 @@ _TIP_AGE_INTERVALS = 10
 
 
 def tip_trouble(chain: Chain, head: Head, now: int) -> str | None:
-    """Return what is wrong where a chain has had no block for much longer than is usual."""
+    """Return why a node may not show all up to now: it says so, or had no block for too long."""
     interval_s = chain.block_interval_s
-    if interval_s is None:
-        return None
+    if head.trouble is not None or interval_s is None:
+        return head.trouble
     age_s = (now - head.mined_at) // 1000
     if age_s <= interval_s * _TIP_AGE_INTERVALS:
         return None

@@ -24,6 +24,8 @@ from counterfoil.services.unmatched import UnmatchedTransfer, to_inbox
 # "unknown" for that long has dropped the transaction.
 _NODE_UP_LEAST_S = 3_600
 _UNKNOWN_MS = 30 * 60_000
+# One that was started since has perhaps only lost it, and all others have it still.
+_LOST_MS = 24 * 3_600_000
 # A longer time than this between two looks counts as not watched.
 _WATCH_GAP_MAX_MS = 30_000
 
@@ -159,7 +161,10 @@ def _miss(look: Look, known: transactions.StoredTransaction, head: Head) -> None
     """Note that the node does not list a transaction; after long enough it is gone."""
     if known.unknown_since is None:
         transactions.set_unknown_since(look.connection, known.id, look.now)
-    elif head.node_up_s >= _NODE_UP_LEAST_S and look.now - known.unknown_since >= _UNKNOWN_MS:
+        return
+    is_same_run = head.node_up_s * 1_000 >= look.now - known.first_seen_at
+    wait_ms = _UNKNOWN_MS if is_same_run else _LOST_MS
+    if head.node_up_s >= _NODE_UP_LEAST_S and look.now - known.unknown_since >= wait_ms:
         look.set_gone(known)
 
 

@@ -106,11 +106,10 @@ class Watch:
         try:
             head = await self.chain.head()
             await self._check_chain()
-            trouble = None if head.is_synced else "The node is still syncing."
-            more = False
-            if trouble is None:
-                more, trouble = await self._follow(head, now)
-                more = await self._read_again(now) or more
+            more, trouble = await self._follow(head, now)
+            more = await self._read_again(now) or more
+            if not head.is_synced:
+                trouble = "The node is still syncing."
         except NodeError as error:
             await self._note_node(str(error), None, now)
             return False
@@ -225,9 +224,15 @@ class Watch:
         self._is_right_chain = True
 
     async def _follow(self, head: Head, now: int) -> tuple[bool, str | None]:
-        """Read what is new; return whether there is more, and what is wrong, if anything is."""
+        """Read what is new; return whether there is more, and what is wrong, if anything is.
+
+        Blocks are read from a node that is still syncing as well: one that is pruned may not keep
+        them until it is done.
+        """
         cursor = await self._cursor()
         if cursor is None:
+            if not head.is_synced:
+                return False, None
             cursor = await self._start(head)
         for _ in range(_BLOCKS_PER_LOOK):
             is_on_chain = await self._is_on_chain(cursor)
@@ -247,7 +252,7 @@ class Watch:
             cursor = moved
         else:
             return True, None
-        return await self._read_mempool(head, cursor, now)
+        return await self._read_mempool(head, cursor, now) if head.is_synced else (False, None)
 
     async def _is_on_chain(self, cursor: loops.Cursor) -> bool | None:
         """Tell whether the node's chain holds the cursor; None where it is not that far."""
@@ -386,6 +391,7 @@ class Watch:
             # Asked after the mempool: a block that came meanwhile may hold what has just left it.
             tip = await self.chain.head()
             is_at_tip = (tip.height, tip.hash) == (cursor.height, cursor.hash)
+            is_all = is_at_tip and not tip.awaits_block and trouble is None
             await self._write(
                 lambda connection: observations.record_mempool(
                     connection,
@@ -393,7 +399,7 @@ class Watch:
                     self.chain,
                     mempool,
                     head,
-                    is_tip_fresh=is_at_tip and trouble is None,
+                    is_tip_fresh=is_all,
                     seen_at=self._seen_at,
                     now=now,
                 )
@@ -407,7 +413,7 @@ class Watch:
             self._seen_at = {
                 txid: at for txid, at in (fresh | self._seen_at).items() if txid in mempool.txids
             }
-        return not mempool.is_complete, trouble
+        return bool(mempool.fresh) and not mempool.is_complete, trouble
 
     async def _pending(self) -> frozenset[str]:
         return await self.context.store.read(

@@ -69,6 +69,10 @@ class Calls:
             "getblockheader": self._block_header,
             "getindexinfo": self._index_info,
             "getmempoolentry": self._mempool_entry,
+            "getmempoolinfo": lambda: {"loaded": True, "size": len(self._mempool.entries)},
+            # It has no peers, and takes in what it is sent.
+            "getnettotals": lambda: {"totalbytesrecv": 0, "timemillis": int(time.time() * 1_000)},
+            "getnetworkinfo": lambda: {"localrelay": True, "connections": 0},
             "getrawmempool": lambda: [*self._mempool.entries],
             "getrawtransaction": self._raw_transaction,
             "gettxspendingprevout": self._spending,
