@@ -1,14 +1,21 @@
 """Every endpoint against every kind of key, and what failures lead to."""
 
+import time
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.access import Scope
+from counterfoil.core.errors import LimitedError, UnauthenticatedError
 from counterfoil.core.ports import Mode
 from counterfoil.db.schema import api_key
-from counterfoil.web.auth import address_of
+from counterfoil.db.sqlite import Sqlite
+from counterfoil.services.keys import Keyring
+from counterfoil.web.auth import Gate, address_of
 from counterfoil.web.endpoints import Endpoint
 from counterfoil.web.table import ENDPOINTS
+from tests.conftest import FakeClock
 from tests.web.things import BODIES, thing
 from tests.web.world import World, client_of
 
@@ -86,6 +93,14 @@ async def test_a_key_in_the_query_opens_nothing(small_world: World) -> None:
     assert (await small_world.request("GET", path, key=None)).status_code == 401
 
 
+@pytest.fixture
+def turned(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The clock, by which the failures are counted too."""
+    monkeypatch.setattr(time, "time", lambda: clock.now() / 1_000)
+    return clock
+
+
+@pytest.mark.usefixtures("turned")
 @pytest.mark.parametrize("key", [None, "", "cf_live_x", "\xff" * 46])
 async def test_the_twenty_first_failure_in_a_minute_is_told_to_wait(
     small_world: World, key: str | None
@@ -107,6 +122,41 @@ async def test_who_fails_locks_out_nobody_with_a_key(small_world: World) -> None
     assert (await small_world.request("GET", "/api/invoices")).status_code == 200
     async with client_of(small_world.app, "203.0.113.8") as other:
         assert (await other.get("/api/invoices")).status_code == 401
+
+
+async def fail(gate: Gate, address: str, now: int) -> int | None:
+    """Send no key from an address; return how many seconds it is told to wait, if it is."""
+    with pytest.raises((UnauthenticatedError, LimitedError)) as caught:
+        await gate.admit({"client": (address, 1)}, None, now)
+    return caught.value.retry_after_s if isinstance(caught.value, LimitedError) else None
+
+
+@pytest.mark.parametrize("into_minute_s", [1, 30, 59])
+async def test_who_waits_as_told_is_heard_again(
+    sqlite: Sqlite, turned: FakeClock, into_minute_s: int
+) -> None:
+    gate = Gate(Keyring(sqlite), 20)
+    turned.at += 60_000 - turned.at % 60_000 + into_minute_s * 1_000
+    for _ in range(20):
+        assert await fail(gate, "203.0.113.7", turned.now()) is None
+    wait_s = await fail(gate, "203.0.113.7", turned.now())
+    assert wait_s is not None
+    assert 1 <= wait_s <= 60
+    turned.advance(wait_s * 1_000)
+    assert await fail(gate, "203.0.113.7", turned.now()) is None
+
+
+async def test_addresses_that_failed_are_forgotten(sqlite: Sqlite, turned: FakeClock) -> None:
+    gate = Gate(Keyring(sqlite), 20)
+    kept: Any = gate._limiter.storage  # noqa: SLF001  # nobody else sees what it remembers
+    for last in range(200):
+        await fail(gate, f"203.0.113.{last}", turned.now())
+    kept.timer.join()
+    turned.advance(121_000)
+    await fail(gate, "198.51.100.1", turned.now())
+    kept.timer.join()
+    names = [*kept.storage, *kept.expirations, *kept.events, *kept.locks]
+    assert [name for name in names if "203.0.113." in name] == []
 
 
 @pytest.mark.parametrize(

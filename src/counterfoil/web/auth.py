@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, ip_address
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import Scope as Request
 
 from counterfoil.core.access import Principal
@@ -26,7 +26,8 @@ class Gate:
         """Take the keys, and how many bad ones an address may send in a minute."""
         self._keyring = keyring
         self._limit = RateLimitItemPerMinute(failures_per_minute)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        # Of a moving window the storage would keep every address for ever; counters it drops.
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def admit(self, request: Request, header: bytes | None, now: int) -> Principal:
         """Return whose key the `Authorization` header holds.
