@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -59,6 +60,7 @@ def test_the_doctor_on_a_good_installation(program: Program) -> None:
         "public URL",
         "clock",
         "webhooks",
+        "channels",
     ]
     assert found["settings"][1] == "COUNTERFOIL_PUBLIC_URL, --data"
     assert found["secret key"][1].endswith("and opens this database.")
@@ -236,3 +238,40 @@ def test_the_doctor_looks_through_the_books(program: Program) -> None:
     assert level == "problem"
     assert "Transfers that are not counted once: 1. Invoices that are Paid without" in text
     assert text.endswith(f"{invoice_id}. This must never be: make a backup, and report it.")
+
+
+def test_the_doctor_names_channels_that_hear_nothing(program: Program) -> None:
+    for host in ("a.example", "b.example", "c.example"):
+        program("channel", "add", "webhook", f"https://{host}/hook?token=hunter2")
+    assert examined(program.run("doctor"))["channels"][0] == "ok"
+    program("channel", "pause", "1")
+    order(program, is_paid=True)
+    with closing(sqlite3.connect(program.folder / "counterfoil.db")) as database:
+        database.execute("UPDATE channel SET failing_since = 1767700000123 WHERE id = 2")
+        database.execute("UPDATE delivery SET state = 'parked' WHERE channel_id = 3")
+        (parked,) = database.execute("SELECT sum(channel_id = 3) FROM delivery").fetchone()
+        database.commit()
+    assert parked > 0
+
+    def told() -> list[str]:
+        done = program.run("doctor")
+        assert done.exit_code == 0, "a note is no failure"
+        assert "hunter2" not in done.output
+        lines = done.stdout.splitlines()
+        return [line for line in lines if line.startswith("note     channels    Default, channel")]
+
+    paused, failing, given_up = told()
+    assert re.search(r"channel 1: Paused 20[^ ]+Z: The merchant paused it\. `", paused)
+    assert "channel 2: Failing since 2026-01-06T11:46:40.123Z. `" in failing
+    assert f"channel 3: Deliveries that were given up: {parked}. `" in given_up
+    assert given_up.endswith(
+        "`counterfoil channel log 3` says what came back. Mend that, then "
+        "`counterfoil channel resume 3` sends all that waits."
+    )
+    # What it says can be typed as it stands, also where there are several merchants.
+    program("merchant", "create", "Other Shop")
+    commands = [re.findall(r"`counterfoil ([^`]+ resume [^`]+)`", line)[0] for line in told()]
+    assert commands[2] == "channel resume 3 --merchant Default"
+    for command in commands:
+        program(*shlex.split(command))
+    assert examined(program.run("doctor"))["channels"][0] == "ok"

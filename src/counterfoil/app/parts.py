@@ -15,13 +15,14 @@ from counterfoil.channels.webhook import WebhookChannel
 from counterfoil.core.confirmations import Confirmations
 from counterfoil.core.errors import SettingsError
 from counterfoil.core.ports import Chain, Channel, Clock, Entropy, RateSource, Store
-from counterfoil.db import books, loops
+from counterfoil.db import books, loops, outbox
 from counterfoil.db.engine import Database, open_database
 from counterfoil.db.simulator import Ledger
 from counterfoil.db.vault import Vault
 from counterfoil.services.context import Context, Methods
 from counterfoil.services.keys import Keyring
 from counterfoil.services.merchants import ensure_default
+from counterfoil.services.outbox import Unheard
 from counterfoil.settings import NodeChain, Settings
 
 
@@ -193,3 +194,8 @@ async def check_books(database: Database) -> books.Books:
 async def list_undecided(database: Database) -> list[int]:
     """Return the invoices whose late money waits for the merchant."""
     return await database.read(books.list_undecided)
+
+
+async def list_unheard(database: Database, failing_before: int) -> list[Unheard]:
+    """Return the channels that are paused, fail since then, or have parked deliveries."""
+    return await database.read(lambda c: outbox.list_unheard(c, failing_before))

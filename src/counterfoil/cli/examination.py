@@ -4,6 +4,7 @@ It changes nothing, and goes as far as it can: without a database the rest is st
 """
 
 import os
+import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ import typer
 from counterfoil import logs
 from counterfoil.app import parts, rate_sources, secret_key, world
 from counterfoil.cli.session import Session
-from counterfoil.core import events, money
+from counterfoil.core import events, money, retry
 from counterfoil.core.errors import CounterfoilError, NodeError
 from counterfoil.core.ports import Chain, Mode
-from counterfoil.services import rates, wallets
+from counterfoil.services import merchants, rates, wallets
 from counterfoil.services.branches import tip_trouble
+from counterfoil.services.outbox import Unheard
 from counterfoil.services.watching import ChainState
 from counterfoil.settings import Settings, variable
 
@@ -30,6 +32,8 @@ _SKEW_MAX_MS = 10_000
 # Miners' clocks may be a little fast; this far ahead of ours it is ours that is slow.
 _BLOCK_AHEAD_MAX_MS = 10 * 60_000
 _LAG_MAX_BLOCKS = 3
+# An endpoint that is restarted is away for less, and is told all the same.
+_FAILING_NOTED_MS = retry.HOUR_MS
 _NAMED_MAX = 5
 
 
@@ -84,6 +88,8 @@ async def _findings(session: Session) -> AsyncIterator[Finding]:
         yield _public_url(settings)
         yield await examination.look_at_clock()
         yield _webhooks(settings)
+        for finding in await examination.look_at_channels():
+            yield finding
 
 
 # --- what needs nothing but the settings -------------------------------------------------------
@@ -331,6 +337,20 @@ class _Examination:
             return Finding(NOTE, "wallets", text)
         return Finding(OK, "wallets", "None has shown too many unpaid addresses in a row.")
 
+    async def look_at_channels(self) -> list[Finding]:
+        """Tell of channels that are paused, have failed for long, or lack what was given up."""
+        if not self._is_usable:
+            return [Finding(OK, "channels", "They are in the database.")]
+        failing_before = self.clock.now() - _FAILING_NOTED_MS
+        unheard = await parts.list_unheard(self.database, failing_before)
+        if not unheard:
+            return [Finding(OK, "channels", "None is paused, and none has failed for an hour.")]
+        is_one = len(await merchants.list_all(self.database)) == 1
+        return [
+            _unheard(each, "" if is_one else f" --merchant {shlex.quote(each.merchant)}")
+            for each in unheard
+        ]
+
     async def look_at_clock(self) -> Finding:
         """Compare the machine's clock with the database server's, or with the newest block."""
         before = self.clock.now()
@@ -349,6 +369,24 @@ class _Examination:
             text = f"The newest block is {minutes} minutes ahead. Set it by the network (NTP)."
             return Finding(PROBLEM, "clock", text)
         return Finding(OK, "clock", "It agrees with the newest block.")
+
+
+def _unheard(found: Unheard, option: str) -> Finding:
+    """Tell how a channel stands, and what to type; `option` says whose it is, where that helps."""
+    channel = found.channel
+    states = []
+    if channel.paused_at is not None:
+        states.append(f"Paused {events.iso(channel.paused_at)}: {channel.pause_reason}")
+    elif channel.failing_since is not None:
+        states.append(f"Failing since {events.iso(channel.failing_since)}.")
+    if found.parked:
+        states.append(f"Deliveries that were given up: {found.parked}.")
+    text = (
+        f"{found.merchant}, channel {channel.id}: {' '.join(states)} "
+        f"`counterfoil channel log {channel.id}{option}` says what came back. Mend that, then "
+        f"`counterfoil channel resume {channel.id}{option}` sends all that waits."
+    )
+    return Finding(NOTE, "channels", text)
 
 
 def _named(ids: Sequence[int]) -> str:

@@ -25,6 +25,7 @@ class Delivery:
     id: int
     claim: int
     channel_id: int
+    merchant_id: int
     attempts: int
     first_at: int | None
     event_id: events.EventID
@@ -145,6 +146,7 @@ _DUE_OF_CHANNEL = (
         event.c.at,
         event.c.number,
         event.c.body,
+        channel.c.merchant_id,
         channel.c.kind,
         channel.c.target,
         channel.c.secret,
@@ -187,6 +189,7 @@ def claim_due(
             id=row["id"],
             claim=row["claim"] + 1,
             channel_id=row["channel_id"],
+            merchant_id=row["merchant_id"],
             attempts=row["attempts"],
             first_at=row["first_at"],
             event_id=events.EventID(row["at"], row["number"]),

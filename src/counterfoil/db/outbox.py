@@ -238,13 +238,14 @@ def get_channel(connection: sa.Connection, channel_id: int) -> Channel | None:
     return _channel(row) if row else None
 
 
-def pause_channel(connection: sa.Connection, channel_id: int, reason: str, now: int) -> None:
-    """Stop sending to a channel; what happens meanwhile waits for it."""
-    connection.execute(
+def pause_channel(connection: sa.Connection, channel_id: int, reason: str, now: int) -> bool:
+    """Stop sending to a channel; what happens meanwhile waits for it. False if it was paused."""
+    paused = connection.execute(
         sa.update(channel)
         .where(channel.c.id == channel_id, channel.c.paused_at.is_(None))
         .values(paused_at=now, pause_reason=reason)
     )
+    return paused.rowcount == 1
 
 
 _IS_WELL = (
@@ -254,15 +255,55 @@ _IS_WELL = (
 )
 
 
-def note_well(connection: sa.Connection, channel_id: int) -> None:
-    """Record that the last attempt at a channel did not fail."""
-    connection.execute(_IS_WELL, {"channel": channel_id})
+def note_well(connection: sa.Connection, channel_id: int) -> bool:
+    """Record that the last attempt at a channel did not fail; tell whether the one before did."""
+    return connection.execute(_IS_WELL, {"channel": channel_id}).rowcount == 1
 
 
-def note_failing(connection: sa.Connection, channel_id: int, now: int) -> None:
-    """Record that an attempt at a channel has failed, if the one before it did not."""
-    connection.execute(
+def note_failing(connection: sa.Connection, channel_id: int, now: int) -> bool:
+    """Record that an attempt at a channel has failed; False if the one before it did, too."""
+    failing = connection.execute(
         sa.update(channel)
         .where(channel.c.id == channel_id, channel.c.failing_since.is_(None))
         .values(failing_since=now)
     )
+    return failing.rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """A channel that does not hear what it should, and how many deliveries to it are parked."""
+
+    channel: Channel
+    merchant: str
+    parked: int
+
+
+_PARKED = (
+    sa.select(delivery.c.channel_id, sa.func.count().label("parked"))
+    .where(delivery.c.state == deliveries.PARKED)
+    .group_by(delivery.c.channel_id)
+    .subquery("given_up")
+)
+_UNHEARD = (
+    sa.select(channel, merchant.c.name, sa.func.coalesce(_PARKED.c.parked, 0).label("parked"))
+    .join(merchant, merchant.c.id == channel.c.merchant_id)
+    .outerjoin(_PARKED, _PARKED.c.channel_id == channel.c.id)
+    .where(
+        sa.or_(
+            channel.c.paused_at.is_not(None),
+            channel.c.failing_since <= sa.bindparam("failing_before"),
+            _PARKED.c.parked.is_not(None),
+        )
+    )
+    .order_by(channel.c.id)
+)
+
+
+def list_unheard(connection: sa.Connection, failing_before: int) -> list[Unheard]:
+    """Return the channels that are paused, fail since `failing_before`, or have parked deliveries.
+
+    It reads all deliveries: for a person who asks, and for nobody in a hurry.
+    """
+    rows = connection.execute(_UNHEARD, {"failing_before": failing_before}).mappings()
+    return [Unheard(_channel(row), row["name"], row["parked"]) for row in rows]

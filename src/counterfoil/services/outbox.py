@@ -2,16 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import structlog
 
 from counterfoil.core import events, retry
 from counterfoil.core.ports import Answer, Attempt, Store
 from counterfoil.db import deliveries, loops, outbox
 from counterfoil.db.engine import Connection
 
-# What `claim` returns.
+# What `claim` returns, and what `counterfoil doctor` names.
 Delivery = deliveries.Delivery
-# An endpoint at which every attempt has failed for this long is paused, and the merchant told.
+Unheard = outbox.Unheard
+# An endpoint at which every attempt has failed for this long is paused, which the log says, and
+# `counterfoil doctor`: nobody else tells the merchant.
 PAUSE_AFTER_MS = 3 * retry.DAY_MS
+
+_log = structlog.get_logger("counterfoil.outbox")
 
 
 async def claim(
@@ -47,25 +54,58 @@ class Made:
     jitter: int
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What the log says of an outcome; a `reason` is why a channel is paused."""
+
+    event: str
+    outcome: deliveries.Outcome
+    reason: str | None = None
+
+
 async def record(store: Store, made: Sequence[Made], now: int) -> None:
     """Record attempts, and decide for each whether and when there is another one."""
 
-    def write(connection: Connection) -> None:
+    def write(connection: Connection) -> list[_News]:
         outcomes = [_outcome(each, now) for each in made]
         ours = deliveries.record_attempts(connection, outcomes, now)
-        heard = {
-            (each.claimed.channel_id, each.made.answer, each.state == deliveries.PARKED)
-            for each in outcomes
-            if each.claimed.id in ours
-        }
+        counted = [each for each in outcomes if each.claimed.id in ours]
+        heard = {(each.claimed.channel_id, each.made.answer, each.state): each for each in counted}
         # Channels in their order, in which all lock them, and of each its successes first: who has
         # just heard something is not paused for what it failed to hear at the same time.
-        for channel_id, answer, is_given_up in sorted(
-            heard, key=lambda each: (each[0], each[1] is not Answer.DELIVERED)
-        ):
-            _note_health(connection, channel_id, answer, now, is_given_up=is_given_up)
+        in_order = sorted(
+            heard.values(),
+            key=lambda each: (each.claimed.channel_id, each.made.answer is not Answer.DELIVERED),
+        )
+        health = [_note_health(connection, each, now) for each in in_order]
+        parked = [each for each in counted if each.state == deliveries.PARKED]
+        return [
+            *(each for each in health if each is not None),
+            *(_News("delivery_parked", each) for each in parked),
+        ]
 
-    await store.write(write)
+    # After the commit: what is rolled back and written once more is said once.
+    for each in await store.write(write):
+        _say(each)
+
+
+def _say(news: _News) -> None:
+    """Write news into the log; of a URL the host alone, since a secret may stand in the rest."""
+    claimed, made = news.outcome.claimed, news.outcome.made
+    log = _log.bind(
+        merchant=claimed.merchant_id,
+        channel=claimed.channel_id,
+        host=urlsplit(claimed.target).hostname,
+    )
+    if made.answer is Answer.DELIVERED:
+        log.info(news.event)
+    elif news.reason is not None:
+        log.warning(news.event, reason=news.reason)
+    elif news.outcome.state == deliveries.PARKED:
+        tries = claimed.attempts + 1
+        log.warning(news.event, event_id=str(claimed.event_id), tries=tries, error=made.error)
+    else:
+        log.warning(news.event, error=made.error)
 
 
 def _outcome(made: Made, now: int) -> deliveries.Outcome:
@@ -82,26 +122,29 @@ def _outcome(made: Made, now: int) -> deliveries.Outcome:
     return deliveries.Outcome(claimed, made.attempt, deliveries.PARKED, now)
 
 
-def _note_health(
-    connection: Connection, channel_id: int, answer: Answer, now: int, *, is_given_up: bool
-) -> None:
-    """Pause an endpoint that wants no more, or that has failed for days.
+def _note_health(connection: Connection, outcome: deliveries.Outcome, now: int) -> _News | None:
+    """Pause an endpoint that wants no more, or that has failed for days; return what is new.
 
     The latter only where a delivery is given up: one that fails for the first time after days
     without any may have met an endpoint that was away for a second.
     """
+    channel_id, answer = outcome.claimed.channel_id, outcome.made.answer
     if answer is Answer.DELIVERED:
-        outbox.note_well(connection, channel_id)
-        return
+        is_new = outbox.note_well(connection, channel_id)
+        return _News("channel_recovered", outcome) if is_new else None
     if answer is Answer.GONE:
         reason = "The endpoint answered 410 Gone. Resume it when it should hear from us again."
-        outbox.pause_channel(connection, channel_id, reason, now)
-        return
-    outbox.note_failing(connection, channel_id, now)
+        is_new = outbox.pause_channel(connection, channel_id, reason, now)
+        return _News("channel_paused", outcome, reason) if is_new else None
+    if outbox.note_failing(connection, channel_id, now):
+        return _News("channel_failing", outcome)
+    is_given_up = outcome.state == deliveries.PARKED
     found = outbox.get_channel(connection, channel_id) if is_given_up else None
     if found and found.failing_since is not None and now - found.failing_since >= PAUSE_AFTER_MS:
         reason = "Every attempt has failed for three days. Resume it when the endpoint is mended."
-        outbox.pause_channel(connection, channel_id, reason, now)
+        is_new = outbox.pause_channel(connection, channel_id, reason, now)
+        return _News("channel_paused", outcome, reason) if is_new else None
+    return None
 
 
 async def redeliver(store: Store, channel_id: int, event_id: events.EventID, now: int) -> bool:
