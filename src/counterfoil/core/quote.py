@@ -14,6 +14,8 @@ from counterfoil.core.ports import Tick
 
 LOCK_MS = 15 * 60_000
 STALE_AFTER_MS = 5 * 60_000
+# Clocks differ: a price may be from so far ahead. Further ahead, a clock has been set back since.
+AHEAD_MAX_MS = STALE_AFTER_MS
 # A fixing stands until the next one. From the Thursday before Easter to the Tuesday after it there
 # is none for five days and the two hours that pass before it is published; the rest is reserve.
 FIXING_STANDS_MS = 6 * 24 * 3_600_000
@@ -118,7 +120,7 @@ def _is_fresh(tick: Tick, now: int) -> bool:
     if tick.is_fixing and tick.base in ANCHORS:
         stands_ms = FIXING_STANDS_MS
     # A time that has not come yet is no better than an old one.
-    return -STALE_AFTER_MS <= now - tick.at <= stands_ms
+    return -AHEAD_MAX_MS <= now - tick.at <= stands_ms
 
 
 def _is_believable(pair: Pair, price: Decimal, voices: int, market: Market) -> bool:

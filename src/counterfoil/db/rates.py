@@ -32,18 +32,25 @@ class SourceState:
 
 
 def claim_turn(
-    connection: sa.Connection, name: str, now: int, until: int, *, sane_until: int
+    connection: sa.Connection, name: str, now: int, until: int, *, pause_until: int
 ) -> bool:
     """Take a source's turn, if it is due and no other process has taken it; the next is `until`.
 
-    A turn later than `sane_until` was set by a clock that was wrong, and counts for nothing.
+    A turn that is clearly later than that was set by a clock that has been set back since, and
+    counts for nothing. Only a source in trouble may have wished for more, up to `pause_until`; but
+    where it gave prices at a time that is still to come, it is the clock again.
     """
     insert = upsert(connection, rate_source).values(name=name, due_at=until)
-    due_at = rate_source.c.due_at
+    due_at, good_at = rate_source.c.due_at, rate_source.c.good_at
+    has_no_wish = sa.or_(rate_source.c.trouble.is_(None), good_at > now + quote.AHEAD_MAX_MS)
     claimed = insert.on_conflict_do_update(
         index_elements=["name"],
         set_={"due_at": until},
-        where=sa.or_(due_at <= now, due_at > sane_until),
+        where=sa.or_(
+            due_at <= now,
+            due_at > pause_until + quote.AHEAD_MAX_MS,
+            sa.and_(due_at > until + quote.AHEAD_MAX_MS, has_no_wish),
+        ),
     )
     return connection.execute(claimed.returning(rate_source.c.name)).first() is not None
 
@@ -110,6 +117,19 @@ def save_ticks(connection: sa.Connection, source: str, ticks: Iterable[Tick]) ->
             insert.on_conflict_do_update(index_elements=keys, set_=told),
             [rows[each] for each in sorted(rows)],
         )
+
+
+def drop_ticks_ahead(connection: sa.Connection, now: int) -> None:
+    """Drop prices of a time that is clearly still to come: they are from before the clock was set.
+
+    Kept, those of a source that is silent would look fresh when that time comes. What the operator
+    fixed is of no time.
+    """
+    connection.execute(
+        sa.delete(rate).where(
+            rate.c.at > now + quote.AHEAD_MAX_MS, rate.c.source != quote.FIXED_SOURCE
+        )
+    )
 
 
 def widen_ranges(connection: sa.Connection, prices: Mapping[quote.Pair, Decimal], now: int) -> None:

@@ -207,9 +207,9 @@ async def _enable(store: Store, sources: Sequence[RateSource]) -> None:
 
 async def take_turn(store: Store, source: RateSource, now: int) -> Turn:
     """Ask a source, if it is due and no other process asks it."""
-    until, sane_until = now + source.every_s * 1_000, now + _WAIT_MAX_S * 1_000
+    until, pause_until = now + source.every_s * 1_000, now + _WAIT_MAX_S * 1_000
     is_ours = await store.write(
-        lambda c: rates.claim_turn(c, source.name, now, until, sane_until=sane_until)
+        lambda c: rates.claim_turn(c, source.name, now, until, pause_until=pause_until)
     )
     if is_ours:
         return await _ask(store, source, now)
@@ -231,9 +231,14 @@ async def _ask(store: Store, source: RateSource, now: int) -> Turn:
     def save(connection: Connection) -> str | None:
         before = rates.list_sources(connection, is_locking=True).get(source.name)
         good_at = now if trouble is None else None
+        if before and before.good_at and before.good_at > now + quote.AHEAD_MAX_MS:
+            # The clock has been set back: by this one it was now at the latest.
+            good_at = now
         rates.note_turn(connection, source.name, due_at, good_at=good_at, trouble=trouble)
         if trouble is None:
             rates.save_ticks(connection, source.name, ticks)
+        rates.drop_ticks_ahead(connection, now)
+        if trouble is None:
             _note_accepted(connection, ticks, now)
         return before.trouble if before else None
 
