@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from counterfoil.app import descriptors
 from counterfoil.app.parts import Installation, base_url, opened
 from counterfoil.app.secret_key import make_folder
 from counterfoil.app.web import answering
@@ -176,6 +177,7 @@ def _holder(entropy: Entropy) -> str:
 
 async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `say` hears where, once requests are answered."""
+    descriptors.raise_limit()
     with serving_alone(settings), ExitStack() as stack:
         listener = None
         if settings.role != "worker":

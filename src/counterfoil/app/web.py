@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from counterfoil.app.descriptors import open_pages_max
 from counterfoil.app.parts import Installation
 from counterfoil.web.checkout import CheckoutPage, checkout_routes
 from counterfoil.web.direct import DirectHttp
@@ -37,7 +38,7 @@ async def answering(here: Installation, listener: socket.socket) -> AsyncIterato
     """
     assets = Assets()
     page = CheckoutPage(here.context.checkout_url, assets)
-    live = Live(here.context, here.clock, page.main)
+    live = Live(here.context, here.clock, page.main, open_pages_max())
 
     def error_page(status: int, message: str, request_id: str) -> Answer:
         text = message if status < 500 else f"{message} ({request_id})"
