@@ -7,7 +7,7 @@ import pytest
 from counterfoil.chains.utxo import UtxoChain
 from counterfoil.core.errors import NodeError
 from counterfoil.core.ports import Sighting
-from tests.chains.core_answers import ABSENT, block, hash_of, unconfirmed
+from tests.chains.core_answers import ABSENT, P2WPKH, block, hash_of, unconfirmed
 from tests.chains.rpc_server import FaultError, RpcServer
 
 UNKNOWN = Sighting(None, None, is_whole=True)
@@ -42,6 +42,23 @@ async def test_an_unconfirmed_one(chain: UtxoChain, server: RpcServer) -> None:
     assert found.transaction is not None
     assert (found.transaction.txid, found.height) == (hash_of(2), None)
     assert server.requests[-1]["params"] == [hash_of(2), True]
+
+
+async def test_one_that_pays_out_of_mweb(chain: UtxoChain, server: RpcServer) -> None:
+    """It is not in any block by this id, and whoever asks for it is told whom it pays."""
+    paid = {"value": 2.5, "scriptPubKey": {"hex": P2WPKH, "type": "witness_v0_keyhash"}}
+    kernels = [{"kernel_id": hash_of(9), "fee": 0.0001}, {"pegout": [paid, paid | {"value": 1}]}]
+    hidden = {"vin": [{"output_id": hash_of(8)}], "vout": [], "vkern": kernels}
+    server.answers = {"getrawtransaction": told(**hidden)}
+    found = (await chain.transaction(hash_of(2))).transaction
+    assert found is not None
+    assert [each.amount_atomic for each in found.transfers] == [250_000_000, 100_000_000]
+    assert {each.destination.hex() for each in found.transfers} == {P2WPKH}
+    junk: list[Any] = [{}, [1], [{"pegout": {}}], [{"pegout": [{"value": 1}]}]]
+    for wrong in junk:
+        server.answers = {"getrawtransaction": told(**(hidden | {"vkern": wrong}))}
+        with pytest.raises(NodeError):
+            await chain.transaction(hash_of(2))
 
 
 async def test_a_mined_one_by_the_index(chain: UtxoChain, server: RpcServer) -> None:

@@ -60,6 +60,11 @@ async def test_coin_goes_through_mweb_and_comes_out_as_a_payment(
     # Whom it pays is seen once it is mined, in a transaction of the miner's.
     assert look.txids == {left}
     assert not any(each.transfers for each in look.fresh)
+    # Its payer knows it by this id, and asks for it by that.
+    named = (await chain.transaction(left)).transaction
+    assert named is not None
+    paid_out = [(each.destination, each.amount_atomic) for each in named.transfers]
+    assert paid_out == [(destination.key, 2_000 * 10**8)]
     [mined] = node.mine(1)
     block = await chain.block(mined)
     assert block is not None

@@ -6,6 +6,7 @@ which means unknown. A network is a `UtxoNetwork` of facts, see `utxo_network`.
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from counterfoil.chains.rpc import (
@@ -51,6 +52,8 @@ NO_PARENT = "0" * 64
 SCRIPT_LIMIT_BYTES = 10_000
 OP_RETURN = 0x6A
 MWEB_TYPES = ("witness_mweb_pegin", "witness_mweb_hogaddr")
+# What is paid out of MWEB has no number of its own yet; no transaction has so many outputs.
+FIRST_PEGOUT = 1 << 24
 HEIGHT_LIMIT = (1 << 31) - 1
 UINT32_LIMIT = (1 << 32) - 1
 UPTIME_LIMIT_S = 1 << 40
@@ -268,7 +271,7 @@ class UtxoChain:
 
     async def transaction(self, txid: str) -> Sighting:
         """Return what the node knows of a transaction; see the port."""
-        return await Lookup(self._rpc, self._transaction, self.block).look_up(txid)
+        return await Lookup(self._rpc, self._looked_up, self.block).look_up(txid)
 
     async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
         """Ask the node which addresses of a wallet were used; see the port."""
@@ -310,6 +313,23 @@ class UtxoChain:
             transfers=transfers,
             spends=tuple(outpoint for outpoint in inputs if outpoint is not None),
         )
+
+    def _looked_up(self, value: object) -> Transaction:
+        """Return a decoded transaction that somebody names, with what it pays out of MWEB.
+
+        That is not credited from here: its block pays it in a transaction of the miner's. But its
+        payer knows it by this id, and is not to hear that it pays nobody.
+        """
+        transaction = self._transaction(value)
+        kernels = as_list(as_object(value, "a transaction").get("vkern", []), "vkern")
+        paid = [
+            as_object(each, "a peg-out")
+            for kernel in kernels
+            for each in as_list(as_object(kernel, "a kernel").get("pegout", []), "pegout")
+        ]
+        outputs = (self._transfer(each | {"n": n}) for n, each in enumerate(paid, FIRST_PEGOUT))
+        pegouts = tuple(output for output in outputs if output is not None)
+        return replace(transaction, transfers=(*transaction.transfers, *pegouts))
 
     def _transfer(self, output: dict[str, object]) -> Transfer | None:
         """Return an output, None if it pays nothing to a script that can be spent from.
