@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from counterfoil.core import matching
+from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Answer, Attempt, Store
-from counterfoil.db import amounts, deliveries, payments, transactions
+from counterfoil.db import amounts, deliveries, invoices, payments, transactions
 from counterfoil.db import inbox as lying_rows
 from counterfoil.db.quotes import Quote
 from counterfoil.db.schema import (
@@ -269,6 +270,37 @@ async def test_payments_of_old_cost_a_block_nothing(shop: Shop) -> None:
     final = sa.update(payment).where(payment.c.final_at.is_(None)).values(final_at=1)
     await shop.store.write(lambda c: c.execute(final))
     done, little = await cost(shop.store, mine_again)
+    assert done < little
+
+
+# --- what is due --------------------------------------------------------------------------------
+
+
+async def test_invoices_that_are_not_due_cost_the_clock_nothing(shop: Shop) -> None:
+    """Neither those of old nor those that may still be paid."""
+    due = await shop.invoice(due_at=shop.clock.now() + MINUTE)
+    now = shop.clock.advance(2 * MINUTE)
+
+    def grow(connection: sa.Connection) -> None:
+        def of_old(number: int) -> dict[str, Any]:
+            return {"share_token": f"old-{number}", "status": Status.EXPIRED.value}
+
+        def young(number: int) -> dict[str, Any]:
+            return {"share_token": f"young-{number}", "due_at": now + MINUTE}
+
+        copy(connection, invoice, young)
+        copy(connection, invoice, of_old)
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE invoice")
+
+    await shop.store.write(grow)
+    await shop.look()
+
+    def look(connection: sa.Connection) -> None:
+        assert invoices.list_due(connection, now, 0, 200) == [due.id]
+        assert invoices.list_due(connection, now, due.id, 200) == []
+
+    done, little = await cost(shop.store, look)
     assert done < little
 
 
