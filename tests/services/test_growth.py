@@ -28,6 +28,7 @@ from counterfoil.db.schema import (
     quote,
     transfer,
 )
+from counterfoil.db.strays import Stray
 from counterfoil.services import inbox as lying
 from counterfoil.services import outbox, strays
 from counterfoil.services.audit import with_key
@@ -377,6 +378,26 @@ async def test_a_page_does_not_read_all_that_ever_came_to_its_address(stall: Sho
 
     def look(connection: sa.Connection) -> None:
         assert strays.may_have_paid_until(connection, quote.invoice_id, now) is not None
+
+    done, little = await cost(stall.store, look)
+    assert done < little
+
+
+async def test_a_stray_does_not_read_all_that_was_ever_asked_at_its_address(stall: Shop) -> None:
+    asked = await stall.quote(await stall.invoice())
+    now = stall.clock.advance(MINUTE)
+    long_ago = now - 2 * matching.LIKELY_WAIT_MS
+
+    def grow(connection: sa.Connection) -> None:
+        copy(connection, quote, lambda n: {"created_at": long_ago - n, "tag": str(n)})
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE quote")
+
+    await stall.store.write(grow)
+    stray = Stray(asked.destination_id, asked.method, asked.amount_atomic - 1, now)
+
+    def look(connection: sa.Connection) -> None:
+        assert strays.list_meant(connection, [stray]) == [asked.invoice_id]
 
     done, little = await cost(stall.store, look)
     assert done < little

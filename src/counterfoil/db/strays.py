@@ -90,9 +90,11 @@ def list_asked_before(
     connection: sa.Connection, destination_ids: Sequence[int], at: int, limit: int
 ) -> list[Asked]:
     """Return what unpaid invoices asked for at some destinations, the last before `at` first."""
+    # The day's quotes lead, the last first: `+ 0` keeps out the index of an address, which has had
+    # all of its quotes there ever were.
     return _asked(
         connection,
-        quote.c.destination_id.in_(destination_ids),
+        (quote.c.destination_id + 0).in_(destination_ids),
         quote.c.created_at.between(at - LIKELY_WAIT_MS, at),
         invoice.c.status == Status.UNPAID.value,
         limit=limit,
