@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import pytest
@@ -78,6 +79,28 @@ async def test_a_read_cannot_write(database: Database) -> None:
     assert await database.read(lease_names) == set()
     await database.write(partial(add_lease, name="kept"))
     assert await database.read(lease_names) == {"kept"}
+
+
+async def test_an_error_shows_no_values(database: Database) -> None:
+    """It may stand in a log: neither a share token nor who the customer is belongs there."""
+    merchant_id = await database.write(add_merchant)
+    row = invoice_row(merchant_id, "s3cret", client_name="Jane Roe")
+    await database.insert_invoice(row)
+    nothing = row | {"share_token": "s3cret too", "type": None}
+    unknown = sa.text("SELECT :value FROM nowhere").bindparams(value="s3cret")
+    outcomes = await asyncio.gather(
+        database.write(lambda connection: invoices.insert(connection, row)),
+        database.write(lambda connection: invoices.insert(connection, nothing)),
+        database.insert_invoice(row),
+        database.insert_invoice(nothing),
+        database.read(lambda connection: connection.execute(unknown)),
+        return_exceptions=True,
+    )
+    for each in outcomes:
+        assert isinstance(each, Exception)
+        said = "".join(format_exception(each))
+        assert "s3cret" not in said
+        assert "Jane" not in said
 
 
 async def test_a_caller_may_go_away(database: Database) -> None:

@@ -32,6 +32,8 @@ class Copy:
             "sqlite+pysqlite://",
             creator=self._connect,
             poolclass=sa.NullPool,
+            # Values, share tokens among them, belong into no log.
+            hide_parameters=True,
             isolation_level="AUTOCOMMIT",
         )
         self._connection: sa.Connection | None = None

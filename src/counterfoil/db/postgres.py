@@ -70,6 +70,8 @@ class Postgres:
             pool_size=_POOL_SIZE,
             max_overflow=0,
             pool_pre_ping=True,
+            # Values, share tokens among them, belong into no log.
+            hide_parameters=True,
         )
         self._topics = Topics()
         self._listener: asyncpg.Connection | None = None

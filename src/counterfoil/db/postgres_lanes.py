@@ -163,6 +163,8 @@ class InsertLane(_Lane[_Row, int]):
         except _WRONG_ROW as error:
             # Found out one by one, so that nobody pays for a neighbour's row.
             if len(batch) == 1:
+                # There the server quotes the whole row, which belongs into no log.
+                error.detail = None
                 batch[0].fail(error)
             else:
                 for each in batch:

@@ -42,6 +42,8 @@ class Sqlite:
             "sqlite+pysqlite://",
             creator=self._connect,
             poolclass=sa.NullPool,
+            # Values, share tokens among them, belong into no log.
+            hide_parameters=True,
             isolation_level="AUTOCOMMIT",
         )
         self._topics = Topics()
