@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from counterfoil.core.errors import SettingsError, UnavailableError
 from counterfoil.core.ports import Mode
+from counterfoil.db import sqlite_writer
 from counterfoil.db.sqlite import Sqlite
 from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
 
@@ -84,6 +87,90 @@ async def test_what_is_too_large_for_the_disk_is_undone_for_all(sqlite: Sqlite) 
     }
     assert "full" not in kept
     assert await sqlite.read(lease_names) == kept
+
+
+def too_large(connection: sa.Connection) -> None:
+    """Need more room than there is."""
+    pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    add_lease(connection, "x" * 100_000)
+
+
+async def test_why_a_commit_failed_is_told_and_logged_now_and_then(
+    sqlite: Sqlite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(3):
+            with pytest.raises(UnavailableError) as failed:
+                await sqlite.write(too_large)
+            assert getattr(failed.value.__cause__, "sqlite_errorname", "") == "SQLITE_FULL"
+    assert [(line["log_level"], line["event"], line["cause"]) for line in logged] == [
+        ("warning", "commit_failed", "SQLITE_FULL")
+    ]
+    assert logged[0]["reason"] == "database or disk is full"
+    monkeypatch.setattr(sqlite_writer, "_LOG_AGAIN_S", 0.0)
+    with structlog.testing.capture_logs() as logged, pytest.raises(UnavailableError):
+        await sqlite.write(too_large)
+    assert len(logged) == 1
+
+
+class Planted(sqlite3.Connection):
+    """A connection that fails at the statements it is told to, once at each."""
+
+    failures: ClassVar[dict[str, BaseException]] = {}
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if sql in self.failures:
+            raise self.failures.pop(sql)
+        return super().execute(sql, *values)
+
+
+@pytest.fixture
+def failures(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, BaseException]]:
+    """What the next statements of any connection fail of; `connect` is one of them."""
+    connect = sqlite3.connect
+
+    def planted(*where: Any, **how: Any) -> sqlite3.Connection:
+        if "connect" in Planted.failures:
+            raise Planted.failures.pop("connect")
+        return connect(*where, **how, factory=Planted)
+
+    monkeypatch.setattr(sqlite3, "connect", planted)
+    yield Planted.failures
+    Planted.failures.clear()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyError("x"), SystemExit(1)])
+async def test_whatever_a_commit_dies_of_the_next_one_is_tried(
+    failures: dict[str, BaseException], sqlite: Sqlite, error: BaseException
+) -> None:
+    failures["BEGIN IMMEDIATE"] = error
+    with structlog.testing.capture_logs() as logged:
+        writes = (sqlite.write(partial(add_lease, name=f"lost {n}")) for n in range(3))
+        async with asyncio.timeout(5):
+            outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [UnavailableError] * 3
+    assert {each.__cause__ for each in outcomes if each} == {error}
+    # Nobody thought of it: here its traceback is needed.
+    assert [(line["cause"], line["exc_info"]) for line in logged] == [(type(error).__name__, error)]
+    await sqlite.write(partial(add_lease, name="kept"))
+    assert await sqlite.read(lease_names) == {"kept"}
+
+
+async def test_a_connection_that_is_beyond_help_is_replaced_as_soon_as_that_can_be(
+    failures: dict[str, BaseException], sqlite: Sqlite
+) -> None:
+    broken = sqlite3.OperationalError("disk I/O error")
+    closed = sqlite3.OperationalError("unable to open database file")
+    failures |= {"COMMIT": broken, "ROLLBACK": broken, "connect": closed}
+    async with asyncio.timeout(5):
+        for cause in (broken, closed):
+            with pytest.raises(UnavailableError) as failed:
+                await sqlite.write(partial(add_lease, name="lost"))
+            assert failed.value.__cause__ is cause
+        await sqlite.write(partial(add_lease, name="kept"))
+    assert await sqlite.read(lease_names) == {"kept"}
+    assert not failures
 
 
 async def test_a_closing_store_finishes_what_waits(tmp_path: Path, sqlite: Sqlite) -> None:

@@ -2,7 +2,8 @@
 
 It takes whatever has come in since its last commit, does it, commits once, and answers all. Nobody
 is answered before COMMIT has returned; what fails undoes its own work alone; a failed commit is
-told to everybody who shared it.
+told to everybody who shared it, whatever it failed of, and the next one is tried as if it were the
+first.
 
 Each hand-over between two threads costs more than an insert, and so does every call that lets go of
 Python's lock while the event loop is busy. So jobs go over in lists, invoices go in by one
@@ -15,13 +16,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
+import structlog
 
+from counterfoil.core.errors import UnavailableError
 from counterfoil.db.engine import unavailable
 from counterfoil.db.invoices import INSERT_COLUMNS, insert_statement
 
@@ -36,6 +39,10 @@ _ROWS_MAX = 64
 # What the driver says of a value that no column takes.
 _WRONG_ROW = (sqlite3.Error, OverflowError, UnicodeError)
 _VALUES = itemgetter(*INSERT_COLUMNS)
+# While a disk is full every commit fails: so long a cause that has been logged is not logged again.
+_LOG_AGAIN_S = 60.0
+
+_log = structlog.get_logger("counterfoil.database")
 
 
 class _Job:
@@ -84,8 +91,11 @@ class Writer:
     def __init__(self, connect: Callable[[], sa.Connection]) -> None:
         """Connect, and wait for jobs of the running event loop."""
         self._connect = connect
-        self._connection = connect()
+        # None after a failure: the next commit connects anew.
+        self._connection: sa.Connection | None = connect()
         self._loop = asyncio.get_running_loop()
+        # When each cause of a failed commit was last logged.
+        self._logged_at: dict[str, float] = {}
         self._gathered: list[_Job] = []
         self._handed_over: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="sqlite-writer", daemon=True)
@@ -109,7 +119,7 @@ class Writer:
         self._hand_over()
         self._handed_over.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
-        self._connection.close()
+        self._disconnect()
 
     def _gather(self, job: _Job) -> None:
         if not self._gathered:
@@ -124,6 +134,31 @@ class Writer:
         if jobs:
             self._handed_over.put(jobs)
 
+    def _answer(self, jobs: Sequence[_Job], lost: BaseException | None) -> None:
+        for job in jobs:
+            job.answer()
+        if lost is not None:
+            self._note(lost, len(jobs))
+
+    def _note(self, lost: BaseException, count: int) -> None:
+        """Log why a commit has failed, unless that was done a moment ago.
+
+        What SQLite says has a name. Of anything else nobody thought: its traceback is needed.
+        """
+        is_known = isinstance(lost, sqlite3.Error)
+        name = getattr(lost, "sqlite_errorname", type(lost).__name__)
+        now = self._loop.time()
+        if now - self._logged_at.get(name, -_LOG_AGAIN_S) < _LOG_AGAIN_S:
+            return
+        self._logged_at[name] = now
+        _log.warning(
+            "commit_failed",
+            cause=name,
+            reason=str(lost) if is_known else "",
+            writes=count,
+            exc_info=None if is_known else lost,
+        )
+
     # --- in the thread -----------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -133,44 +168,63 @@ class Writer:
                 more = self._handed_over.get()
                 is_closing = more is None
                 jobs += more or []
-            self._commit(jobs)
+            lost = _driver_error(_try(partial(self._commit, jobs)))
+            if lost is not None:
+                for job in jobs:
+                    job.error = _unavailable(lost)
+                if _try(self._undo) is not None:
+                    _try(self._disconnect)
             # The loop is closed where the program ended without waiting; then nobody waits here.
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(_answer, jobs)
+                self._loop.call_soon_threadsafe(self._answer, jobs, lost)
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
         """Do all jobs in one transaction, so that each has its result or its error."""
+        if self._connection is None:
+            self._connection = self._connect()
         driver = driver_of(self._connection)
         invoices = [job for job in jobs if isinstance(job, _Invoice)]
         functions = [job for job in jobs if isinstance(job, _Function)]
-        try:
-            if not functions and _insert_alone(driver, invoices):
-                return
-            driver.execute("BEGIN IMMEDIATE")
-            if invoices:
-                _insert(driver, invoices)
-            for function in functions:
-                _run(self._connection, function)
-            driver.execute("COMMIT")
-        except (sa.exc.SQLAlchemyError, sqlite3.Error):
-            self._recover()
-            for job in jobs:
-                job.error = unavailable()
+        if not functions and _insert_alone(driver, invoices):
+            return
+        driver.execute("BEGIN IMMEDIATE")
+        if invoices:
+            _insert(driver, invoices)
+        for function in functions:
+            _run(self._connection, function)
+        driver.execute("COMMIT")
 
-    def _recover(self) -> None:
-        """Undo what is left of a failed commit, on a new connection if this one is beyond help."""
-        try:
-            driver = driver_of(self._connection)
-            if driver.in_transaction:
-                driver.execute("ROLLBACK")
-        except (sa.exc.SQLAlchemyError, sqlite3.Error):
-            self._connection.close()
-            self._connection = self._connect()
+    def _undo(self) -> None:
+        """Undo what is left of a failed commit."""
+        if self._connection is not None and driver_of(self._connection).in_transaction:
+            driver_of(self._connection).execute("ROLLBACK")
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
-def _answer(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
-        job.answer()
+def _try(step: Callable[[], None]) -> BaseException | None:
+    """Take a step and return what it failed of."""
+    try:
+        step()
+    except BaseException as error:  # noqa: BLE001  # or all would wait for ever
+        return error
+    return None
+
+
+def _driver_error(error: BaseException | None) -> BaseException | None:
+    """Return what the driver said, out of what SQLAlchemy and a savepoint have made of it."""
+    while isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
+        error = error.orig
+    return error
+
+
+def _unavailable(cause: BaseException) -> UnavailableError:
+    error = unavailable()
+    error.__cause__ = cause
+    return error
 
 
 def _run(connection: sa.Connection, job: _Function) -> None:
