@@ -7,9 +7,11 @@ a second, and the loop is back soon after the cause has gone.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import structlog
 
+from counterfoil.core.errors import CounterfoilError
 from counterfoil.core.ports import Clock
 
 _FIRST_PAUSE_S = 0.2
@@ -42,10 +44,10 @@ class Supervisor:
             begun_at = self._clock.now()
             try:
                 await loop()
-            except Exception:
+            except Exception as error:
                 if self._clock.now() - begun_at > _HEALTHY_AFTER_MS:
                     pause_s = _FIRST_PAUSE_S
-                _log.exception("worker_failed", worker=name, retry_in_s=pause_s)
+                _log.error("worker_failed", worker=name, retry_in_s=pause_s, **_told(error))
                 await self._clock.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
@@ -55,3 +57,19 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """Return what a log says of an error.
+
+    What is told to people says all there is in a sentence: a database that is away for an hour
+    would else leave thousands of tracebacks. Of anything else nobody thought.
+    """
+    if not isinstance(error, CounterfoilError):
+        return {"exc_info": error}
+    told = {"reason": error.message}
+    if error.__cause__ is not None:
+        # What stands below the first line is the statement.
+        cause, *_ = str(error.__cause__).splitlines() or [type(error.__cause__).__name__]
+        told["cause"] = cause
+    return told
