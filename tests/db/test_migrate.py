@@ -16,6 +16,7 @@ from counterfoil.db.engine import Database
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import merchant, metadata
 from counterfoil.db.sqlite import Sqlite
+from tests.db.disk import small_disk
 from tests.db.rows import add_merchant
 
 VERSIONS = Path(migrate.__file__).with_name("migrations") / "versions"
@@ -183,6 +184,45 @@ async def test_sqlite_keeps_a_copy_of_an_older_file(
     with sqlite3.connect(copy) as connection:
         assert len(connection.execute("SELECT name FROM merchant").fetchall()) == 2
     connection.close()
+
+
+async def test_where_the_copy_has_no_room_nothing_is_changed_and_no_part_is_left(
+    empty_sqlite: Sqlite, tmp_path: Path
+) -> None:
+    await empty_sqlite.write(upgrade("0014"))
+    with small_disk(20_000), pytest.raises(SettingsError, match="Free 2 MB there") as refused:
+        await empty_sqlite.migrate()
+    assert refused.value.code == "copy_not_written"
+    copy = tmp_path / f"empty.db.before-{migrate.wanted()}"
+    assert f"kept at {copy}. That cannot be written: " in refused.value.message
+    assert "[SQL" not in refused.value.message
+    assert files(tmp_path) == [tmp_path / "empty.db"]
+    assert await empty_sqlite.read(migrate.current) == "0014"
+    await empty_sqlite.migrate()
+    await empty_sqlite.check_schema()
+    assert copy.exists()
+
+
+async def test_sqlite_keeps_the_newest_copy_alone(
+    empty_sqlite: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await empty_sqlite.write(upgrade("0014"))
+    others = ["empty.db.before-summer", "other.db.before-0009", "empty.db.before-0009.zip"]
+    for name in ("empty.db.before-0009", "empty.db.before-0014", *others):
+        (tmp_path / name).touch()
+    before = {path.name for path in files(tmp_path)}
+
+    def fail(_connection: sa.Connection) -> None:
+        raise KeyError("the power went away")
+
+    newest = f"empty.db.before-{migrate.wanted()}"
+    with monkeypatch.context() as patched:
+        patched.setattr(migrate, "upgrade", fail)
+        with pytest.raises(KeyError):
+            await empty_sqlite.migrate()
+    assert {path.name for path in files(tmp_path)} == before | {newest}
+    await empty_sqlite.migrate()
+    assert {path.name for path in files(tmp_path)} == {"empty.db", newest, *others}
 
 
 async def test_sqlite_makes_no_copy_where_nothing_changes(

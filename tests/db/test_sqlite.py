@@ -1,5 +1,4 @@
 import asyncio
-import resource
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -16,19 +15,15 @@ from counterfoil.core.errors import SettingsError, UnavailableError
 from counterfoil.core.ports import Mode
 from counterfoil.db import sqlite_writer
 from counterfoil.db.sqlite import Sqlite
+from tests.db.disk import small_disk
 from tests.db.rows import add_lease, add_merchant, invoice_row, lease_names
 
 
 @contextmanager
 def full_disk(path: Path) -> Iterator[None]:
     """Let no file of this process grow beyond the log of the database, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    log = path.with_name(f"{path.name}-wal")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
-    try:
+    with small_disk(path.with_name(f"{path.name}-wal").stat().st_size):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def pragmas(connection: sa.Connection) -> dict[str, object]:

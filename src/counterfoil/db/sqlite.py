@@ -6,11 +6,14 @@ a commit is on its way to the disk shares the next one.
 """
 
 import asyncio
+import math
+import re
 import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,16 +109,48 @@ class Sqlite:
         await self.read(migrate.check)
 
     async def migrate(self) -> None:
-        """Copy the file as it is, then bring the schema to this version."""
+        """Copy the file as it is, bring the schema to this version, and drop older copies."""
         revision = await self.read(migrate.current)
         if revision == migrate.wanted():
             return
-        if revision is not None:
-            copy = self._path.with_name(f"{self._path.name}.before-{migrate.wanted()}")
+        if revision is None:
+            await self.write(migrate.upgrade)
+            return
+        copy = self._path.with_name(f"{self._path.name}.before-{migrate.wanted()}")
+        self._copy_before(copy)
+        await self.write(migrate.upgrade)
+        self._forget_copies_but(copy)
+
+    def _copy_before(self, copy: Path) -> None:
+        """Copy the file before its schema changes; raises SettingsError and leaves no part of it.
+
+        A broken copy would be taken for a good one, on a disk that needs the room.
+        """
+        try:
             copy.unlink(missing_ok=True)
             self._vacuum_into(copy)
             shutil.copymode(self._path, copy)
-        await self.write(migrate.upgrade)
+        except (OSError, sa.exc.DatabaseError) as error:
+            with suppress(OSError):
+                copy.unlink(missing_ok=True)
+            # The copy takes as much as the file at most, and so does what the change writes beside.
+            needed_mb = 2 * math.ceil(self._path.stat().st_size / 1_000_000)
+            message = (
+                f"Before this version changes the database, a copy of it must be kept at {copy}. "
+                f"That cannot be written: {getattr(error, 'orig', error)}. Nothing is changed. "
+                f"Free {needed_mb} MB there, or stop Counterfoil and move the whole data folder "
+                "to a larger disk, then start again."
+            )
+            raise SettingsError("copy_not_written", message) from None
+
+    def _forget_copies_but(self, newest: Path) -> None:
+        """Delete the copies that were kept before earlier changes."""
+        ours = re.compile(re.escape(self._path.name) + r"\.before-\d{4}")
+        for path in self._path.parent.iterdir():
+            if path != newest and ours.fullmatch(path.name):
+                # One that somebody else keeps from us is no reason not to start.
+                with suppress(OSError):
+                    path.unlink()
 
     def _vacuum_into(self, path: Path) -> None:
         """Copy what is committed, page by page; the writer goes on meanwhile."""
