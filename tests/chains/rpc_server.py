@@ -23,12 +23,14 @@ class RpcServer:
     """Answers of a node, by method: a value, a FaultError, or a function of the parameters.
 
     With `raw`, every request is answered with these bytes, or with what it returns for the request;
-    `is_stalling` keeps the connection open after that. `requests` and `heads` are what arrived.
+    `is_stalling` keeps the connection open after that. `refused` are methods that are not in the
+    user's whitelist. `requests` and `heads` are what arrived.
     """
 
     answers: Answers = field(default_factory=dict)
     raw: bytes | Callable[[Any], bytes] | None = None
     is_stalling: bool = False
+    refused: frozenset[str] = frozenset()
     requests: list[Any] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
     port: int = 0
@@ -87,6 +89,9 @@ class RpcServer:
         """Return the bytes that answer a request."""
         if self.raw is not None:
             return self.raw if isinstance(self.raw, bytes) else self.raw(request)
+        calls = request if isinstance(request, list) else [request]
+        if any(call["method"] in self.refused for call in calls):
+            return http(b"", 403)
         if isinstance(request, list):
             return http(json.dumps([self.answer(each) for each in request]).encode())
         answer = self.answer(request)

@@ -40,7 +40,7 @@ async def test_the_head_is_the_tip_of_the_node(chain: UtxoChain, server: RpcServ
         is_synced=True,
         node_up_s=900,
     )
-    assert server.requests[-1]["params"] == [hash_of(7)]
+    assert server.requests[1]["params"] == [hash_of(7)]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,21 @@ async def test_a_node_that_hears_nobody_is_in_trouble(server: RpcServer) -> None
     server.answers["uptime"] = 120
     assert await after(1, 1) is None
     await chain.close()
+
+
+@pytest.mark.parametrize("refusal", [FaultError(-32601, "Method not found"), 403])
+async def test_a_node_that_keeps_to_itself_whom_it_hears_is_believed(
+    chain: UtxoChain, server: RpcServer, refusal: object
+) -> None:
+    """One that others keep answers of the chain alone, or one of ours by its whitelist."""
+    server.answers = tip() | listed()
+    kept = ("getnettotals", "getnetworkinfo", "getmempoolinfo")
+    if isinstance(refusal, FaultError):
+        server.answers |= dict.fromkeys(kept, refusal)
+    else:
+        server.refused = frozenset(kept)
+    assert (await chain.head()).trouble is None
+    assert (await chain.mempool([], [])).is_complete
 
 
 async def test_where_blocks_come_on_demand_nobody_need_be_heard(
@@ -240,8 +255,7 @@ async def test_the_node_tells_since_when_it_has_had_what_waits(
 async def test_an_empty_mempool_is_one_question(chain: UtxoChain, server: RpcServer) -> None:
     server.answers |= listed()
     assert await chain.mempool([], []) == Mempool(frozenset(), (), is_complete=True)
-    assert server.methods() == ["getrawmempool", "getmempoolinfo"]
-    assert len(server.requests) == 1
+    assert server.methods() == ["getmempoolinfo", "getrawmempool"]
 
 
 async def test_a_mempool_that_is_still_read_from_disk_is_not_whole(

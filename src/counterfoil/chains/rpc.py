@@ -39,6 +39,10 @@ class NoMethodError(NodeError):
     """The node has no such method: it is older than the method, or of another kind."""
 
 
+class ForbiddenError(NodeError):
+    """The node does not let us in, or not call that method."""
+
+
 class JsonRpc:
     """A client of one node at `http://user:password@host:port`.
 
@@ -100,6 +104,16 @@ class JsonRpc:
                 results.append(absent)
         return results
 
+    async def batch_if_told(self, requests: Sequence[Request]) -> list[object] | None:
+        """Return the results as `batch` does, None where the node keeps some of them to itself.
+
+        A node that others keep may answer nothing but what concerns the chain.
+        """
+        try:
+            return await self.batch(requests)
+        except (NoMethodError, ForbiddenError):
+            return None
+
     async def close(self) -> None:
         """Let go of connections."""
         await self._client.aclose()
@@ -133,7 +147,8 @@ class JsonRpc:
         if status == HTTPStatus.FORBIDDEN:
             raise self._error(
                 "does not let us in (HTTP 403): this machine is not in its rpcallowip, or a method "
-                "that we call is not in its rpcwhitelist"
+                "that we call is not in its rpcwhitelist",
+                kind=ForbiddenError,
             )
         try:
             answer: object = json.loads(body, parse_float=Decimal)

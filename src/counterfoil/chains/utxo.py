@@ -146,14 +146,7 @@ class UtxoChain:
 
     async def head(self) -> Head:
         """Return the node's tip; it is not synced while it lacks the blocks of some headers."""
-        answer, uptime, traffic, connections = await self._rpc.batch(
-            [
-                ("getblockchaininfo", ()),
-                ("uptime", ()),
-                ("getnettotals", ()),
-                ("getnetworkinfo", ()),
-            ]
-        )
+        answer, uptime = await self._rpc.batch([("getblockchaininfo", ()), ("uptime", ())])
         info = as_object(answer, "getblockchaininfo")
         tip = _hash(info.get("bestblockhash"), "bestblockhash")
         height = as_integer(info.get("blocks"), "blocks", most=HEIGHT_LIMIT)
@@ -170,30 +163,35 @@ class UtxoChain:
             is_synced=not is_loading and headers <= height + ANNOUNCED_MAX,
             node_up_s=up_s,
             awaits_block=headers > height,
-            trouble=self._deafness(up_s, traffic, connections),
+            trouble=self._settling(up_s) or await self._deafness(),
         )
 
-    def _deafness(self, up_s: int, traffic: object, connections: object) -> str | None:
-        """Return why the node may not have heard of what is paid now, None where it should have.
+    def _settling(self, up_s: int) -> str | None:
+        """Return that a node has just been started; where blocks come on demand, none are new."""
+        if self.block_interval_s is None or up_s >= SETTLES_S:
+            return None
+        return "The node was started a moment ago, and may not have heard of all blocks yet."
+
+    async def _deafness(self) -> str | None:
+        """Return why the node hears nothing of what is paid now, None where it should, or is mum.
 
         Where blocks come on demand there may be nobody to hear from.
         """
-        totals = as_object(traffic, "getnettotals")
+        told = await self._rpc.batch_if_told([("getnettotals", ()), ("getnetworkinfo", ())])
+        if told is None:
+            return None
+        totals, relay = as_object(told[0], "getnettotals"), as_object(told[1], "getnetworkinfo")
         received = as_integer(totals.get("totalbytesrecv"), "totalbytesrecv", most=TOTAL_LIMIT)
         at_ms = as_integer(totals.get("timemillis"), "timemillis", most=TOTAL_LIMIT)
         if self._heard is None or self._heard[0] != received:
             self._heard = (received, at_ms)
-        if as_object(connections, "getnetworkinfo").get("localrelay") is False:
+        if relay.get("localrelay") is False:
             return (
                 "The node takes in no unconfirmed transactions (blocksonly=1), so nobody can be "
                 "seen to have paid in time. Start it without that."
             )
-        if self.block_interval_s is None:
-            return None
-        if up_s < SETTLES_S:
-            return "The node was started a moment ago, and may not have heard of all blocks yet."
         silent_s = (at_ms - self._heard[1]) // 1_000
-        if silent_s > SILENT_S:
+        if self.block_interval_s is not None and silent_s > SILENT_S:
             return f"The node has heard nothing from any other node for {silent_s // 60} minutes."
         return None
 
@@ -238,10 +236,12 @@ class UtxoChain:
 
         `pending` is not needed: this node lists its whole mempool.
         """
-        answers = await self._rpc.batch([("getrawmempool", ()), ("getmempoolinfo", ())])
-        listed = {_hash(txid, "a txid") for txid in as_list(answers[0], "getrawmempool")}
-        # For a while after its start a node lists only what it has read from its disk so far.
-        is_loaded = as_object(answers[1], "getmempoolinfo").get("loaded") is not False
+        # For a while after its start a node lists only what it has read from its disk so far. Asked
+        # before the list, which else might be of a moment before it had all.
+        told = await self._rpc.batch_if_told([("getmempoolinfo", ())])
+        is_loaded = not told or as_object(told[0], "getmempoolinfo").get("loaded") is not False
+        answer = as_list(await self._rpc.call("getrawmempool"), "getrawmempool")
+        listed = {_hash(txid, "a txid") for txid in answer}
         # In an order that any other node has too: two that are compared then decode the same ones.
         unknown = sorted(listed.difference(known))
         wanted = unknown[:FRESH_LIMIT]
