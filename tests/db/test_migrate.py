@@ -147,10 +147,11 @@ async def test_an_older_schema_is_refused(
 
 async def test_an_unknown_schema_is_refused(database: Database) -> None:
     await set_revision(database, "9999")
-    with pytest.raises(SettingsError, match="schema 9999") as refused:
-        await database.check_schema()
-    assert refused.value.code == "unknown_schema"
-    assert "newer Counterfoil" in refused.value.message
+    for open_with in (database.check_schema, database.migrate):
+        with pytest.raises(SettingsError, match="schema 9999") as refused:
+            await open_with()
+        assert refused.value.code == "unknown_schema"
+        assert "newer Counterfoil" in refused.value.message
 
 
 async def test_two_processes_may_migrate_at_once(empty_postgres_url: str) -> None:

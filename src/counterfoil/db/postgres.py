@@ -131,7 +131,8 @@ class Postgres:
 
         def upgrade(connection: sa.Connection) -> None:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7236427)"))
-            migrate.upgrade(connection)
+            if not migrate.is_current(connection):
+                migrate.upgrade(connection)
 
         await self.write(upgrade)
 

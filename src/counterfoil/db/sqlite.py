@@ -110,10 +110,9 @@ class Sqlite:
 
     async def migrate(self) -> None:
         """Copy the file as it is, bring the schema to this version, and drop older copies."""
-        revision = await self.read(migrate.current)
-        if revision == migrate.wanted():
+        if await self.read(migrate.is_current):
             return
-        if revision is None:
+        if await self.read(migrate.current) is None:
             await self.write(migrate.upgrade)
             return
         copy = self._path.with_name(f"{self._path.name}.before-{migrate.wanted()}")
