@@ -5,7 +5,6 @@ from collections.abc import Coroutine, Sequence
 from decimal import Decimal
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
@@ -18,7 +17,6 @@ from counterfoil.services import keys, rates
 from counterfoil.services.invoices import Draft, create
 from counterfoil.services.keys import Keyring
 from counterfoil.services.upkeep import DueDates
-from counterfoil.services.watching import Watch
 from counterfoil.workers import clock as expiry
 from counterfoil.workers import lookout, quoter, sweeper, watcher
 from tests.conftest import FakeClock, FakeEntropy
@@ -52,31 +50,6 @@ async def test_the_watcher_looks_when_the_bell_rings_and_gives_the_lease_back(sh
     await run_until(watcher.follow(shop.watch, shop.clock, bell), is_seen)
     until = sa.select(lease.c.until)
     assert await shop.store.read(lambda c: c.execute(until).scalar_one()) == 0
-
-
-@pytest.mark.parametrize(
-    ("takes_ms", "rest_s"), [(0, 1.0), (99, 1.0), (300, 3.0), (20_000, 5.0), (-60_000, 1.0)]
-)
-async def test_the_watcher_rests_longer_after_a_look_that_took_long(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, takes_ms: int, rest_s: float
-) -> None:
-    rests: list[float] = []
-
-    class Waits:
-        async def wait(self, timeout_s: float) -> None:
-            rests.append(timeout_s)
-            await asyncio.sleep(0)
-
-    async def look(_watch: Watch, _now: int) -> bool:
-        shop.clock.advance(takes_ms)
-        return False
-
-    async def has_rested() -> bool:
-        return bool(rests)
-
-    monkeypatch.setattr(Watch, "look", look)
-    await run_until(watcher.follow(shop.watch, shop.clock, Waits()), has_rested)
-    assert rests[0] == rest_s
 
 
 async def test_the_watcher_outlives_the_loss_of_its_lease(shop: Shop) -> None:
