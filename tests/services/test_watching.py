@@ -160,13 +160,13 @@ async def test_a_node_that_may_not_know_all_lets_nothing_expire(shop: Shop, kind
     shop.chain.mine(2)
     shop.chain.is_away, shop.chain.lag = False, 2
     shop.chain.trouble = "The node was started a moment ago." if kind == "deaf" else None
-    shop.chain.awaits_block = kind != "deaf"
+    shop.chain.may_lag = kind != "deaf"
     await shop.look(15 * 60)
     await shop.tick()
     (state,) = await watching.list_states(shop.context)
     assert state.trouble == shop.chain.trouble
     assert await shop.status(invoice) is Status.UNPAID
-    shop.chain.lag, shop.chain.trouble, shop.chain.awaits_block = 0, None, False
+    shop.chain.lag, shop.chain.trouble, shop.chain.may_lag = 0, None, False
     await shop.look()
     assert await shop.status(invoice) is Status.PAID
     assert await shop.conditions(invoice) == []

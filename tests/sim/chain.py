@@ -81,7 +81,7 @@ class WorldChain:
     # A node without one knows unconfirmed transactions alone by their ids.
     has_index: bool = True
     is_synced: bool = True
-    awaits_block: bool = False
+    may_lag: bool = False
     # Why the node may not know all by now, where it does not.
     trouble: str | None = None
     node_up_s: int = 100_000
@@ -231,7 +231,7 @@ class WorldChain:
     def heal(self) -> None:
         """Let the node be well, and one."""
         self.is_away, self.is_synced, self.lag, self.node_up_s = False, True, 0, 100_000
-        self.awaits_block, self.trouble = False, None
+        self.may_lag, self.trouble = False, None
         self.stale, self.meanwhile = [], None
         self.stale_percent = self.empty_percent = self.silent_percent = 0
 
@@ -282,7 +282,7 @@ class WorldChain:
             tip.mined_at,
             self.is_synced,
             self.node_up_s,
-            self.awaits_block,
+            self.may_lag,
             self.trouble,
         )
 

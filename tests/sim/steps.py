@@ -80,7 +80,7 @@ class Steps:
     def note_look(self) -> None:
         """Take note that a look begins, if there is a node to look at that knows all."""
         chain = self.world.chain
-        is_blind = chain.is_away or chain.awaits_block or chain.trouble is not None
+        is_blind = chain.is_away or chain.may_lag or chain.trouble is not None
         if chain.is_synced and not is_blind:
             self._looked_at = self.world.clock.now()
 

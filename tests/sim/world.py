@@ -234,7 +234,7 @@ class World(Server):
         chain.is_away = self.chance.randrange(4) == 0
         chain.is_synced = self.chance.randrange(6) > 0
         chain.lag = min(draw([0, 0, 1, 3]), chain.height)
-        chain.awaits_block = self.chance.randrange(6) == 0
+        chain.may_lag = self.chance.randrange(6) == 0
         chain.trouble = draw([None, None, None, None, None, "The node hears nobody."])
         chain.node_up_s = draw([60, 100_000, 100_000])
         chain.stale_percent = draw([0, 0, 15, 100])

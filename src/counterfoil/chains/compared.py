@@ -53,7 +53,7 @@ class ComparedChain:
             mined_at=lower.mined_at,
             is_synced=lower.is_synced and higher.is_synced,
             node_up_s=min(lower.node_up_s, higher.node_up_s),
-            awaits_block=lower.awaits_block or higher.awaits_block,
+            may_lag=lower.may_lag or higher.may_lag,
             trouble=lower.trouble or higher.trouble,
         )
 
@@ -90,6 +90,7 @@ class ComparedChain:
             txids=looks[0].txids | looks[1].txids,
             fresh=tuple(transaction for transaction in fresh if transaction is not None),
             is_complete=all(look.is_complete for look in looks),
+            is_loading=any(look.is_loading for look in looks),
         )
 
     async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:

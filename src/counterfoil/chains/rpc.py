@@ -39,8 +39,8 @@ class NoMethodError(NodeError):
     """The node has no such method: it is older than the method, or of another kind."""
 
 
-class ForbiddenError(NodeError):
-    """The node does not let us in, or not call that method."""
+class SilentError(NodeError):
+    """The node has not answered at all."""
 
 
 class JsonRpc:
@@ -107,12 +107,15 @@ class JsonRpc:
     async def batch_if_told(self, requests: Sequence[Request]) -> list[object] | None:
         """Return the results as `batch` does, None where the node keeps some of them to itself.
 
-        A node that others keep may answer nothing but what concerns the chain.
+        A node that others keep may answer nothing but what concerns the chain, in whatever words.
         """
         try:
-            return await self.batch(requests)
-        except (NoMethodError, ForbiddenError):
+            results = await self.batch(requests)
+        except SilentError:
+            raise
+        except NodeError:
             return None
+        return None if any(isinstance(each, AbsentError) for each in results) else results
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -134,10 +137,11 @@ class JsonRpc:
                     if len(body) > self._limit_bytes:
                         raise self._error(f"answered with more than {self._limit_bytes} bytes")
         except (TimeoutError, httpx2.TimeoutException):
-            raise self._error(f"did not answer within {timeout_s:g} s") from None
+            raise self._error(f"did not answer within {timeout_s:g} s", SilentError) from None
         except httpx2.HTTPError as error:
             # Only the kind of error is told: its words may hold parts of the request.
-            raise self._error(f"cannot be reached ({type(error).__name__})") from None
+            why = type(error).__name__
+            raise self._error(f"cannot be reached ({why})", SilentError) from None
         return self._parse(response.status_code, bytes(body))
 
     def _parse(self, status: int, body: bytes) -> object:
@@ -147,8 +151,7 @@ class JsonRpc:
         if status == HTTPStatus.FORBIDDEN:
             raise self._error(
                 "does not let us in (HTTP 403): this machine is not in its rpcallowip, or a method "
-                "that we call is not in its rpcwhitelist",
-                kind=ForbiddenError,
+                "that we call is not in its rpcwhitelist; or the key of a hosted node is wrong"
             )
         try:
             answer: object = json.loads(body, parse_float=Decimal)

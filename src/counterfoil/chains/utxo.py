@@ -21,6 +21,7 @@ from counterfoil.chains.rpc import (
 )
 from counterfoil.chains.utxo_addresses import address_of, parse_address
 from counterfoil.chains.utxo_derivation import derive
+from counterfoil.chains.utxo_hearing import SETTLES_S, Hearing
 from counterfoil.chains.utxo_history import UsedAddresses
 from counterfoil.chains.utxo_lookup import Lookup
 from counterfoil.chains.utxo_network import UtxoNetwork
@@ -57,13 +58,8 @@ FIRST_PEGOUT = 1 << 24
 HEIGHT_LIMIT = (1 << 31) - 1
 UINT32_LIMIT = (1 << 32) - 1
 UPTIME_LIMIT_S = 1 << 40
-TOTAL_LIMIT = (1 << 63) - 1
 # A full block is some 15 MB of JSON, which takes its time from a node at home.
 BLOCK_TIMEOUT_S = 180.0
-# A node answers before it has found its peers, and heard from them of the newest blocks.
-SETTLES_S = 120
-# Each peer says something every two minutes, at least that it is there.
-SILENT_S = 180
 # So many blocks may be announced and not be there yet, for a moment, at a node that is synced.
 ANNOUNCED_MAX = 2
 
@@ -116,8 +112,7 @@ class UtxoChain:
         self._siblings = siblings
         self._rpc = rpc
         self._explorer = explorer if explorer is not None else facts.explorer
-        # How much the node had heard from others when that last grew, and when, by its clock.
-        self._heard: tuple[int, int] | None = None
+        self._hearing = Hearing()
 
     def parse_address(self, text: str) -> Destination:
         """Return the script that `text` pays and its canonical spelling; see the port."""
@@ -147,12 +142,12 @@ class UtxoChain:
     async def head(self) -> Head:
         """Return the node's tip; it is not synced while it lacks the blocks of some headers."""
         answer, uptime = await self._rpc.batch([("getblockchaininfo", ()), ("uptime", ())])
+        may_lag, trouble = await self._hear(as_integer(uptime, "uptime", most=UPTIME_LIMIT_S))
         info = as_object(answer, "getblockchaininfo")
         tip = _hash(info.get("bestblockhash"), "bestblockhash")
         height = as_integer(info.get("blocks"), "blocks", most=HEIGHT_LIMIT)
         headers = as_integer(info.get("headers"), "headers", most=HEIGHT_LIMIT)
         is_loading = as_flag(info.get("initialblockdownload"), "initialblockdownload")
-        up_s = as_integer(uptime, "uptime", most=UPTIME_LIMIT_S)
         header = as_object(await self._rpc.call("getblockheader", tip), "a block header")
         if header.get("hash") != tip or header.get("height") != height:
             raise NodeError("The node's answer is wrong: its tip's header is of another block.")
@@ -161,39 +156,34 @@ class UtxoChain:
             hash=tip,
             mined_at=_time(header, "a block's time"),
             is_synced=not is_loading and headers <= height + ANNOUNCED_MAX,
-            node_up_s=up_s,
-            awaits_block=headers > height,
-            trouble=self._settling(up_s) or await self._deafness(),
+            node_up_s=as_integer(uptime, "uptime", most=UPTIME_LIMIT_S),
+            may_lag=headers > height or may_lag,
+            trouble=trouble,
         )
 
-    def _settling(self, up_s: int) -> str | None:
-        """Return that a node has just been started; where blocks come on demand, none are new."""
-        if self.block_interval_s is None or up_s >= SETTLES_S:
-            return None
-        return "The node was started a moment ago, and may not have heard of all blocks yet."
-
-    async def _deafness(self) -> str | None:
-        """Return why the node hears nothing of what is paid now, None where it should, or is mum.
+    async def _hear(self, up_s: int) -> tuple[bool, str | None]:
+        """Tell whether the node may lack what is newest, and what keeps it from hearing of it.
 
         Where blocks come on demand there may be nobody to hear from.
         """
         told = await self._rpc.batch_if_told([("getnettotals", ()), ("getnetworkinfo", ())])
-        if told is None:
-            return None
-        totals, relay = as_object(told[0], "getnettotals"), as_object(told[1], "getnetworkinfo")
-        received = as_integer(totals.get("totalbytesrecv"), "totalbytesrecv", most=TOTAL_LIMIT)
-        at_ms = as_integer(totals.get("timemillis"), "timemillis", most=TOTAL_LIMIT)
-        if self._heard is None or self._heard[0] != received:
-            self._heard = (received, at_ms)
-        if relay.get("localrelay") is False:
-            return (
+        if told is not None and as_object(told[1], "getnetworkinfo").get("localrelay") is False:
+            return False, (
                 "The node takes in no unconfirmed transactions (blocksonly=1), so nobody can be "
                 "seen to have paid in time. Start it without that."
             )
-        silent_s = (at_ms - self._heard[1]) // 1_000
-        if self.block_interval_s is not None and silent_s > SILENT_S:
-            return f"The node has heard nothing from any other node for {silent_s // 60} minutes."
-        return None
+        if self.block_interval_s is None:
+            return False, None
+        if up_s < SETTLES_S:
+            return False, (
+                "The node was started a moment ago, and may not have heard of all blocks yet."
+            )
+        totals = {} if told is None else as_object(told[0], "getnettotals")
+        received, at_ms = totals.get("totalbytesrecv"), totals.get("timemillis")
+        if not isinstance(received, int) or not isinstance(at_ms, int):
+            return False, None
+        self._hearing.note(received, at_ms)
+        return not self._hearing.has_heard, self._hearing.trouble(at_ms)
 
     async def block_hash(self, height: int) -> str | None:
         """Return the hash at `height` of the node's best chain, None if it is not that far."""
@@ -204,8 +194,11 @@ class UtxoChain:
 
     async def block(self, block_hash: str) -> Block | None:
         """Return a block by its hash, also one of a stale branch; None if it is not known."""
+        return await self._block(block_hash, BLOCK_TIMEOUT_S)
+
+    async def _block(self, block_hash: str, timeout_s: float | None = None) -> Block | None:
         try:
-            answer = await self._rpc.call("getblock", block_hash, 2, timeout_s=BLOCK_TIMEOUT_S)
+            answer = await self._rpc.call("getblock", block_hash, 2, timeout_s=timeout_s)
         except AbsentError:
             return None
         except PrunedError:
@@ -254,6 +247,7 @@ class UtxoChain:
             txids=frozenset(listed - vanished),
             fresh=tuple(fresh),
             is_complete=is_loaded and len(wanted) == len(unknown),
+            is_loading=not is_loaded,
         )
 
     async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:
@@ -271,7 +265,8 @@ class UtxoChain:
 
     async def transaction(self, txid: str) -> Sighting:
         """Return what the node knows of a transaction; see the port."""
-        return await Lookup(self._rpc, self._looked_up, self.block).look_up(txid)
+        # Somebody waits for the answer: the block must come as soon as anything else.
+        return await Lookup(self._rpc, self._looked_up, self._block).look_up(txid)
 
     async def history(self, wallet: str, start: int, told: Callable[[int], None]) -> History:
         """Ask the node which addresses of a wallet were used; see the port."""

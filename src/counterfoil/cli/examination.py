@@ -247,7 +247,8 @@ class _Examination:
             text = f"The node is still syncing, at block {head.height}. Wait for it.{hint}"
             return Finding(PROBLEM, chain.name, text)
         if trouble := tip_trouble(chain, head, self.clock.now()):
-            return Finding(PROBLEM, chain.name, f"{trouble} Look at the node's peers.")
+            hint = "" if head.trouble else " Look at the node's peers."
+            return Finding(PROBLEM, chain.name, f"{trouble}{hint}")
         return await self._cursor_finding(chain, head.height)
 
     async def _cursor_finding(self, chain: Chain, height: int) -> Finding:

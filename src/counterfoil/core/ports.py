@@ -122,7 +122,7 @@ class Block:
 class Head:
     """What a node says of itself: its tip, whether it is synced, and how long it has been up.
 
-    `awaits_block`: it has heard of a newer block than its tip; `trouble`: why it may not know all.
+    `may_lag`: it may lack what is newest, for a moment; `trouble`: why it may not know all.
     """
 
     height: int
@@ -130,7 +130,7 @@ class Head:
     mined_at: int
     is_synced: bool
     node_up_s: int
-    awaits_block: bool = False
+    may_lag: bool = False
     trouble: str | None = None
 
 
@@ -138,14 +138,14 @@ class Head:
 class Mempool:
     """The unconfirmed transactions of a node.
 
-    `txids` are all that it lists now, `fresh` those that were asked for and are decoded here, with
-    all that they move: their block shows no more. `is_complete` is False where the node had more
-    new ones than one look takes, or does not have all yet itself.
+    `txids` are all that it lists now, `fresh` new ones with all that they move: their block shows
+    no more. `is_complete` is False where it had more than one look takes, or still `is_loading`.
     """
 
     txids: frozenset[str]
     fresh: tuple[Transaction, ...]
     is_complete: bool
+    is_loading: bool = False
 
 
 @dataclass(frozen=True, slots=True)

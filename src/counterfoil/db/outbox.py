@@ -15,6 +15,7 @@ from counterfoil.core.invoice import EventType, Status
 from counterfoil.core.ports import Mode
 from counterfoil.db import deliveries
 from counterfoil.db.schema import attempt, channel, delivery, event, merchant
+from counterfoil.db.sql import chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,9 @@ def forget_events(connection: sa.Connection, before: int, limit: int) -> int:
         of_events = sa.select(delivery.c.id).where(delivery.c.event_id.in_(ids))
         locked = of_events.order_by(delivery.c.id).with_for_update()
         sent = connection.execute(locked).scalars().all()
-        connection.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(sent)))
-        connection.execute(sa.delete(delivery).where(delivery.c.id.in_(sent)))
+        for some in chunks(sent):
+            connection.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(some)))
+            connection.execute(sa.delete(delivery).where(delivery.c.id.in_(some)))
         connection.execute(sa.delete(event).where(event.c.id.in_(ids)))
     return len(ids)
 

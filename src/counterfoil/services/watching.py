@@ -391,7 +391,7 @@ class Watch:
             # Asked after the mempool: a block that came meanwhile may hold what has just left it.
             tip = await self.chain.head()
             is_at_tip = (tip.height, tip.hash) == (cursor.height, cursor.hash)
-            is_all = is_at_tip and not tip.awaits_block and trouble is None
+            is_all = is_at_tip and not tip.may_lag and trouble is None
             await self._write(
                 lambda connection: observations.record_mempool(
                     connection,
@@ -413,7 +413,7 @@ class Watch:
             self._seen_at = {
                 txid: at for txid, at in (fresh | self._seen_at).items() if txid in mempool.txids
             }
-        return bool(mempool.fresh) and not mempool.is_complete, trouble
+        return not mempool.is_complete and not mempool.is_loading, trouble
 
     async def _pending(self) -> frozenset[str]:
         return await self.context.store.read(

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from counterfoil.core.errors import CounterfoilError
+from counterfoil.core.errors import SettingsError, UnavailableError
 from counterfoil.core.ports import Clock
 
 _FIRST_PAUSE_S = 0.2
@@ -65,7 +65,7 @@ def _told(error: Exception) -> dict[str, Any]:
     What is told to people says all there is in a sentence: a database that is away for an hour
     would else leave thousands of tracebacks. Of anything else nobody thought.
     """
-    if not isinstance(error, CounterfoilError):
+    if not isinstance(error, UnavailableError | SettingsError):
         return {"exc_info": error}
     told = {"reason": error.message}
     if error.__cause__ is not None:
