@@ -74,7 +74,8 @@ lint-rules:
 test: setup ## Run every test but the long and the browser ones
 	@rm -f $(RESULTS)/core.xml $(RESULTS)/rooms.xml
 	@code=0; \
-	$(MAKE) --no-print-directory --keep-going test-core test-rooms || code=1; \
+	$(MAKE) --no-print-directory --keep-going test-core test-rooms || { code=1; \
+		echo "A step failed: a test, or a line or branch of core that its own tests do not take."; }; \
 	$(BIN)/python tools/sum_results.py $(RESULTS)/core.xml $(RESULTS)/rooms.xml || code=1; \
 	exit $$code
 

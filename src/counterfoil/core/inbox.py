@@ -244,8 +244,11 @@ def _ending(found: Found, asked: Asked) -> str:
 def _span(ms: int) -> str:
     """Return a time in its largest unit, rounded down: 3 hours."""
     minutes = ms // 60_000
-    for unit, size in (("day", 24 * 60), ("hour", 60), ("minute", 1)):
-        count = minutes // size
-        if count:
-            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
-    return "less than a minute"
+    hours = minutes // 60
+    if hours >= 24:
+        return _counted(hours // 24, "day")
+    return _counted(hours, "hour") if hours else _counted(minutes, "minute")
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
