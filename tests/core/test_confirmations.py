@@ -52,6 +52,7 @@ def test_blanks_around_the_parts_do_not_matter() -> None:
         "0",
         "-1",
         "1001",
+        "3, 3 from 1",
         "99999999999999999999",
         "1.5",
         "\u0661",

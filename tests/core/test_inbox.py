@@ -90,6 +90,10 @@ def test_orders_without_a_price_are_named_by_how_near_their_amount_is() -> None:
             {"status": Status.CANCELLED},
             "INV 12 names this address and had asked for no amount yet, which is cancelled",
         ),
+        (
+            {"is_claimed": True, "due_at": T - HOUR},
+            "the payer of INV 12 named this transaction, which expired 1 hour before",
+        ),
     ],
 )
 def test_an_order_without_a_price_in_words(changes: dict[str, Any], expected: str) -> None:
@@ -97,14 +101,25 @@ def test_an_order_without_a_price_in_words(changes: dict[str, Any], expected: st
     assert found.reason == expected
 
 
+def test_of_orders_without_a_price_the_nearest_goes_first() -> None:
+    """First by the share that is off, then in time; of two that are alike the older invoice."""
+    half, double = unasked(1, fiat=Decimal("0.50")), unasked(2, fiat=Decimal(2))
+    unknown = [unasked(n, currency="EUR", created_at=T - ms) for n, ms in ((3, 2), (4, 1), (5, 1))]
+    ranked = rank(FOUND, [], [half, double, *unknown])
+    assert [each.invoice_id for each in ranked] == [4, 5, 3, 2, 1]
+
+
 def test_nobody_pays_a_price_that_came_after() -> None:
     """The words are of the price that had been made, though the later one is nearer."""
     first = asked(is_claimed=True, amount_atomic=800_000)
-    later = replace(first, amount_atomic=1_000_100, created_at=T + 2 * MINUTE)
+    later = replace(first, amount_atomic=1_000_100, created_at=T + MINUTE)
     (found,) = rank(FOUND, [later, first])
     assert found.reason == "25.0 % above INV 12, whose payer named this transaction"
     # What the look that found it began before was made in time.
     assert words(asked(created_at=T + SECOND)) == "the amount of INV 12"
+    far, near = asked(amount_atomic=1_010_000), asked(amount_atomic=1_000_100, created_at=T)
+    (found,) = rank(FOUND, [far, near])
+    assert found.reason == "less than 0.1 % below INV 12, an exchange fee?"
 
 
 # --- in words ---------------------------------------------------------------------------------
@@ -127,6 +142,10 @@ def test_nobody_pays_a_price_that_came_after() -> None:
             {"is_claimed": True, "method": "BTC", "created_at": T - 50 * HOUR},
             "the payer of INV 12 named this transaction",
         ),
+        (
+            {"is_claimed": True, "amount_atomic": 4_000_000},
+            "75.0 % below INV 12, whose payer named this transaction",
+        ),
         ({"is_claimed": True}, "the amount of INV 12"),
         ({"status": Status.PAID}, "the amount of INV 12, which is paid"),
         ({"status": Status.CANCELLED}, "the amount of INV 12, which is cancelled"),
@@ -138,6 +157,7 @@ def test_nobody_pays_a_price_that_came_after() -> None:
             {"due_at": T - 50 * HOUR, "lock_until": T - 50 * HOUR},
             "the amount of INV 12, which expired 2 days before",
         ),
+        ({"due_at": T - 24 * HOUR}, "the amount of INV 12, which expired 1 day before"),
         (
             {"lock_until": T - 119 * MINUTE, "amount_atomic": 1_010_000},
             "1.0 % below INV 12, whose price ended 1 hour before, an exchange fee?",
@@ -150,7 +170,7 @@ def test_nobody_pays_a_price_that_came_after() -> None:
         ({"lock_until": T - 2 * MINUTE}, "the amount of INV 12"),
         ({"due_at": T - 2 * MINUTE}, "the amount of INV 12"),
         (
-            {"created_at": T + 90 * SECOND},
+            {"created_at": T + MINUTE},
             "the amount of INV 12, 1 minute before it was asked for",
         ),
         ({"created_at": T + HOUR}, "the amount of INV 12, 1 hour before it was asked for"),
@@ -190,6 +210,19 @@ def test_any_transfer_to_an_address_of_one_invoice_may_be_meant_for_it() -> None
 )
 def test_what_is_hardly_meant_is_no_candidate(changes: dict[str, Any]) -> None:
     assert words(asked(**changes)) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"created_at": T + NEAR_MS},
+        {"amount_atomic": 1_010_000, "created_at": T - NEAR_MS},
+        {"amount_atomic": 1_010_000, "created_at": T + 2 * MINUTE},
+        {"destination_id": 2, "created_at": T + 2 * MINUTE},
+    ],
+)
+def test_what_may_just_be_meant_is_a_candidate(changes: dict[str, Any]) -> None:
+    assert words(asked(**changes)) is not None
 
 
 def test_an_exact_amount_is_known_for_ever() -> None:
@@ -232,6 +265,15 @@ def test_a_price_is_nearest_by_its_own_currency() -> None:
 def test_an_invoice_is_there_once_by_its_best_price() -> None:
     near, exact = asked(amount_atomic=1_010_000), asked()
     assert [each.reason for each in rank(FOUND, [near, exact])] == ["the amount of INV 12"]
+
+
+def test_of_two_prices_that_are_alike_the_words_are_of_the_one_that_was_open_longer() -> None:
+    longer, shorter = asked(lock_until=T - 20 * MINUTE), asked(lock_until=T - 3 * HOUR)
+    for some in ([longer, shorter], [shorter, longer]):
+        (found,) = rank(FOUND, some)
+        assert found.reason == "the amount of INV 12, whose price ended 20 minutes before"
+    # Of two invoices that are alike, the one that was open longer is no likelier.
+    assert order(replace(longer, invoice_id=13), shorter) == [12, 13]
 
 
 def test_there_are_only_so_many() -> None:

@@ -232,6 +232,10 @@ def test_no_digit_of_a_large_amount_is_lost() -> None:
     assert asked == 333_333_333_333_333_330_000_000_000_000_000
 
 
+def test_an_amount_of_any_length_gets_all_its_decimals() -> None:
+    assert f"{money.quantize(Decimal(10**40), 'USD'):f}" == f"1{'0' * 40}.00"
+
+
 def test_the_least_amount_is_a_whole_number_of_steps_too() -> None:
     coarse = method(8, step_atomic=100, least_atomic=546)
     assert money.to_atomic(Decimal("0.01"), Decimal(100_000), coarse) == 600
@@ -311,6 +315,7 @@ def test_what_is_no_tolerance(text: str) -> None:
     with pytest.raises(InvalidError) as refused:
         money.parse_tolerance(text)
     assert (refused.value.code, refused.value.field) == ("invalid_tolerance", "tolerance")
+    assert str(refused.value).startswith("A tolerance is a number of per cent from 0 to 10,")
 
 
 @given(amounts(), st.integers(0, 1_000))
@@ -342,3 +347,4 @@ def test_what_is_no_amount_of_a_coin(text: str) -> None:
     with pytest.raises(InvalidError) as refused:
         money.parse_coin(text, method(8))
     assert (refused.value.code, refused.value.field) == ("invalid_amount", "amount")
+    assert str(refused.value).endswith("such as 0.25, with at most 8 decimal places.")

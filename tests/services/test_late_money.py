@@ -233,6 +233,20 @@ async def test_a_fee_may_be_raised_twice_and_after_a_reorg(shop: Shop) -> None:
     assert (await shop.status(invoice), await shop.conditions(invoice)) == (Status.PAID, [])
 
 
+async def test_a_fee_may_be_raised_of_a_payment_in_two_parts(shop: Shop) -> None:
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    part = quote.amount_atomic // 3
+    parts = (quote.address, part), (quote.address, quote.amount_atomic - part)
+    sent = shop.chain.broadcast(*parts)
+    await shop.look()
+    await shop.look(20 * 60)
+    shop.chain.raise_fee(sent)
+    shop.chain.mine(2)
+    await shop.look()
+    assert (await shop.status(invoice), await shop.conditions(invoice)) == (Status.PAID, [])
+
+
 @pytest.mark.parametrize("late_money", [ACCEPT, HOLD])
 async def test_a_clock_that_is_set_back_makes_nothing_late(
     shop: Shop, late_money: LateMoney

@@ -1,7 +1,7 @@
 """What a look at a chain writes down: what came when, where it is, and what is told of it."""
 
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,6 +114,34 @@ async def test_what_was_displaced_for_a_moment_counts_again(
     # Nothing is new in the mempool, so it is looked through in detail a little later.
     await shop.look(10)
     assert await shop.status(made) is Status.CONFIRMING
+
+
+class Terse(WorldChain):
+    """A node that says what a transaction moves only once, and then lists its txid alone."""
+
+    told: frozenset[str] = frozenset()
+
+    async def mempool(self, known: Collection[str], pending: Collection[str]) -> Mempool:
+        listed = await super().mempool(known, pending)
+        fresh = tuple(seen for seen in listed.fresh if seen.txid not in self.told)
+        self.told |= listed.txids
+        return replace(listed, fresh=fresh)
+
+
+async def test_what_is_listed_again_is_missed_anew(database: Database, clock: FakeClock) -> None:
+    shop = await open_shop(database, clock, chain=Terse())
+    made = await shop.invoice()
+    quote = await shop.quote(made)
+    payment = shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    for _ in range(3):
+        shop.chain.drop(payment)
+        await shop.look()
+        await shop.look(29 * 60)
+        shop.chain.receive(payment)
+        # Nothing is new in the mempool, so it is looked through in detail a little later.
+        await shop.look(10)
+        assert await shop.status(made) is Status.CONFIRMING
 
 
 @pytest.mark.parametrize("asked", range(1, 9))
