@@ -139,7 +139,7 @@ bench: setup ## Measure, and print the ratios: ARGS="--passes 1 --disk model"
 # Two runs: what is wrong in the core its own tests must find, and they are quick. mutmut knows one
 # selection of tests for all it changes, so pytest is told what to leave out.
 .PHONY: mutation
-mutation: setup ## Plant mistakes in core and the scanner, see that tests find them (40 minutes)
+mutation: setup ## Plant mistakes in core and the scanner, see that tests find them (an hour)
 	@mkdir -p $(RESULTS)
 	PYTEST_ADDOPTS=--ignore=tests/services $(BIN)/mutmut run 'counterfoil.core.*'
 	PYTEST_ADDOPTS=--ignore=tests/core $(BIN)/mutmut run 'counterfoil.services.*'

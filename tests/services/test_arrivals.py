@@ -1,13 +1,15 @@
 """When an unconfirmed payment came: nobody is late because we did not look."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from counterfoil.core.errors import NodeError
 from counterfoil.core.invoice import Status
-from counterfoil.core.ports import Tick
+from counterfoil.core.ports import Mempool, Tick
 from counterfoil.db.engine import Database
 from counterfoil.db.rates import save_ticks
 from counterfoil.db.schema import payment
@@ -152,5 +154,33 @@ async def test_a_node_that_does_not_tell_is_read_all_the_same(
     quote = await shop.quote(await shop.invoice())
     shop.chain.pay(quote.address, quote.amount_atomic)
     restart(shop)
-    await shop.look(60)
+    with capture_logs() as logs:
+        await shop.look(60)
     assert await arrived_at(shop) == [shop.clock.now()]
+    (told,) = [line for line in logs if line["event"] == "arrivals_unknown"]
+    assert told["chain"] == shop.chain.name
+    assert told["error"] == "The node refuses our user name and password."
+
+
+class KnowingChain(WorldChain):
+    """A chain that says itself when a transaction came, as the simulator does."""
+
+    async def mempool(self, known: Collection[str], pending: Collection[str]) -> Mempool:
+        listed = await super().mempool(known, pending)
+        fresh = tuple(replace(t, first_seen_at=self.taken_in_at[t.txid]) for t in listed.fresh)
+        return replace(listed, fresh=fresh)
+
+    async def waiting_since(self, txids: Collection[str]) -> Mapping[str, int]:
+        return {}
+
+
+async def test_a_chain_that_says_when_a_payment_came_is_believed(
+    database: Database, clock: FakeClock
+) -> None:
+    shop = await open_shop(database, clock, chain=KnowingChain())
+    quote = await shop.quote(await shop.invoice())
+    shop.chain.now = sent_at = shop.clock.advance(3 * MINUTE)
+    shop.chain.pay(quote.address, quote.amount_atomic)
+    restart(shop)
+    await shop.look(60)
+    assert await arrived_at(shop) == [sent_at]

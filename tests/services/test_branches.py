@@ -8,6 +8,7 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Block
 from counterfoil.db import loops
 from counterfoil.db.engine import Database
+from counterfoil.services.watching import Watch
 from tests.conftest import FakeClock
 from tests.services.shop import Shop, counted, open_shop
 from tests.services.watches import confirming, cursor, trouble
@@ -176,4 +177,16 @@ async def test_another_chain_is_not_read(shop: Shop) -> None:
     shop.chain.mine()
     await shop.look()
     assert "another chain" in (await trouble(shop) or "")
+    assert (await cursor(shop)).height == 0
+
+
+async def test_a_database_of_another_network_is_not_gone_on_with(shop: Shop) -> None:
+    shop.chain.network = "test:another"
+    shop.watch = Watch(shop.context, shop.chain, shop.watch.holder)
+    shop.chain.mine()
+    await shop.look()
+    assert await trouble(shop) == (
+        "This database has watched test:world as world; it cannot go on with test:another. "
+        "Use another data folder for another network."
+    )
     assert (await cursor(shop)).height == 0
