@@ -142,7 +142,8 @@ class UtxoChain:
     async def head(self) -> Head:
         """Return the node's tip; it is not synced while it lacks the blocks of some headers."""
         answer, uptime = await self._rpc.batch([("getblockchaininfo", ()), ("uptime", ())])
-        may_lag, trouble = await self._hear(as_integer(uptime, "uptime", most=UPTIME_LIMIT_S))
+        up_s = as_integer(uptime, "uptime", most=UPTIME_LIMIT_S)
+        may_lag, trouble = await self._hear(up_s)
         info = as_object(answer, "getblockchaininfo")
         tip = _hash(info.get("bestblockhash"), "bestblockhash")
         height = as_integer(info.get("blocks"), "blocks", most=HEIGHT_LIMIT)
@@ -156,7 +157,7 @@ class UtxoChain:
             hash=tip,
             mined_at=_time(header, "a block's time"),
             is_synced=not is_loading and headers <= height + ANNOUNCED_MAX,
-            node_up_s=as_integer(uptime, "uptime", most=UPTIME_LIMIT_S),
+            node_up_s=up_s,
             may_lag=headers > height or may_lag,
             trouble=trouble,
         )
