@@ -208,10 +208,12 @@ class Server:
     async def _look(self) -> None:
         self.chain.now = self.clock.now() + self.skew
         watch = self.watches[self.chance.randrange(8) == 0]
-        self.steps.note_look()
         # One who has lost the lease goes on with the next look.
         with suppress(watching.LeaseLostError):
             for _ in range(20):
+                # No two looks are of one moment: what happens in the same one happened at once.
+                self.clock.advance(1)
+                self.steps.note_look()
                 if not await watch.look(self.clock.now()):
                     return
 
