@@ -212,6 +212,8 @@ class InvoiceLife(RuleBasedStateMachine):
         victim = self.some(place, waiting=True)
         if victim is not None:
             self.look(minutes * 60)
+            # The wait has an end of its own: the invoice may expire before the fee is raised.
+            self.agrees()
             self.move_price(price)
             sent = victim.transaction
             same = [(each.destination.decode(), each.amount_atomic) for each in sent.transfers]

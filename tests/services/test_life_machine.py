@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from counterfoil.core import invoice as core_invoice
-from counterfoil.core.payment import Credit, Payment
+from counterfoil.core.payment import Credit, LateMoney, Payment
 from counterfoil.services import inbox as by_hand
 from tests.services.life_machine import InvoiceLife
 from tests.sim import faults
@@ -37,6 +37,26 @@ def test_the_invoice_is_what_the_model_says() -> None:
 @pytest.mark.timeout(900)
 def test_other_lives_each_time() -> None:
     run_lives(500, derandomize=False, database=None)
+
+
+def test_an_invoice_that_expires_before_the_fee_is_raised_is_told_to_have_expired() -> None:
+    life = InvoiceLife()
+    try:
+        life.order(due_in=10, tolerance=0, wallet="xpub", late_money=LateMoney.ACCEPT)
+        life.pay(paid=[(0, 100)])
+        life.agrees()
+        life.detach(place=0)
+        life.agrees()
+        life.raise_the_fee(place=0, minutes=16, price="50")
+        life.agrees()
+    finally:
+        life.teardown()
+    assert life.told == [
+        "payment_detected",
+        "payment_failed",
+        "invoice_expired",
+        "payment_detected",
+    ]
 
 
 @contextmanager
