@@ -100,17 +100,29 @@ class InvoiceLife(RuleBasedStateMachine):
             is_shared=wallet == "w1stall",
             is_holding=late_money is LateMoney.HOLD,
         )
+        # The node has run since before all this, however many days a life takes.
+        shop.chain.node_up_s = 10**8
         shop.chain.mine(9)
         self.look()
         self.show()
 
     # --- what is done to both -----------------------------------------------------------------
 
-    def look(self, seconds: float = 1) -> None:
-        """Let the watcher see what the chain has become, and the clock what is due."""
+    def look(self, seconds: float = 1, *, blocks: int = 1) -> None:
+        """Let the watcher see what the chain has become, and the clock what is due.
+
+        Of several new blocks each is told of before the next one is read.
+        """
         self.run(self.shop.look(seconds))
         self.run(self.shop.tick())
-        self.model.watch(self.shop.chain, self.shop.clock.now())
+        chain, now = self.shop.chain, self.shop.clock.now()
+        whole = chain.blocks
+        for unread in reversed(range(1, blocks)):
+            chain.blocks = whole[:-unread]
+            self.model.watch(chain, now)
+            self.told += self.model.tell(self.model.judge(now))
+        chain.blocks = whole
+        self.model.watch(chain, now)
         self.read_quotes()
 
     def read_quotes(self) -> None:
@@ -184,8 +196,10 @@ class InvoiceLife(RuleBasedStateMachine):
     def pay_into_a_block(self, place: int, share: int) -> None:
         """It was mined before anybody saw it, so it came when its block did."""
         sent = self.shop.chain.broadcast(*self.outputs((place, share)))
+        # Later than the page that the payer was shown, if only just.
+        mined_at = self.shop.chain.now = self.shop.clock.advance(1)
         self.shop.chain.mine()
-        self.see(sent, arrived_at=self.model.watched_at)
+        self.see(sent, arrived_at=mined_at)
 
     def some(self, place: int, *, waiting: bool) -> Sent | None:
         """Return one of the transfers that wait for a block, or that are nowhere."""
@@ -241,7 +255,7 @@ class InvoiceLife(RuleBasedStateMachine):
     @rule(count=st.sampled_from([1, 1, 2]), is_empty=st.booleans())
     def mine(self, *, count: int, is_empty: bool) -> None:
         self.shop.chain.mine(count, empty=is_empty)
-        self.look()
+        self.look(blocks=count)
 
     @rule(depth=st.integers(1, 4), keep=st.booleans())
     def reorg(self, *, depth: int, keep: bool) -> None:

@@ -16,6 +16,10 @@ from tests.services.life_machine import InvoiceLife
 from tests.sim import faults
 
 
+# In so many each of the planted faults shows.
+_LIVES = 200
+
+
 def run_lives(count: int, **changes: Any) -> None:
     """Live some lives, the same each time where nothing else is said."""
     plain = settings(
@@ -30,7 +34,7 @@ def run_lives(count: int, **changes: Any) -> None:
 
 @pytest.mark.timeout(600)
 def test_the_invoice_is_what_the_model_says() -> None:
-    run_lives(100)
+    run_lives(_LIVES)
 
 
 @pytest.mark.long
@@ -102,4 +106,4 @@ def test_a_planted_fault_is_found(plant: Callable[[], AbstractContextManager[Non
     # Whatever breaks is the fault's doing, since without it the same lives are whole. Nobody need
     # know the shortest one in which it shows.
     with plant(), pytest.raises((AssertionError, sa.exc.SQLAlchemyError)):
-        run_lives(100, phases=[Phase.generate], database=None)
+        run_lives(_LIVES, phases=[Phase.generate], database=None)
