@@ -15,7 +15,6 @@ from counterfoil.services import inbox as by_hand
 from tests.services.life_machine import InvoiceLife
 from tests.sim import faults
 
-
 # In so many each of the planted faults shows.
 _LIVES = 200
 
