@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from counterfoil.core.errors import NodeError
@@ -128,4 +129,26 @@ async def test_what_a_node_has_lost_at_its_restart_is_waited_for_a_day(shop: Sho
     assert await shop.status(invoice) is Status.CONFIRMING
     shop.chain.node_up_s += 2 * 3_600
     await shop.look(2 * 3_600)
+    assert await shop.status(invoice) is Status.UNPAID
+
+
+@pytest.mark.parametrize("lacks", ["a block", "peers"])
+async def test_a_node_that_may_not_know_all_gives_nothing_up(shop: Shop, lacks: str) -> None:
+    """It has heard of a block that it does not have, or of nothing: the payment may be in there."""
+    invoice = await shop.invoice()
+    quote = await shop.quote(invoice)
+    payment = shop.chain.pay(quote.address, quote.amount_atomic)
+    await shop.look()
+    shop.chain.drop(payment)
+    shop.chain.may_lag = lacks == "a block"
+    shop.chain.trouble = "The node hears nothing." if lacks == "peers" else None
+    for _ in range(2):
+        await shop.look(40 * 60)
+    assert await shop.status(invoice) is Status.CONFIRMING
+    # Once it knows all again it is asked for half an hour, as ever.
+    shop.chain.may_lag, shop.chain.trouble = False, None
+    await shop.look()
+    await shop.look(29 * 60)
+    assert await shop.status(invoice) is Status.CONFIRMING
+    await shop.look(60)
     assert await shop.status(invoice) is Status.UNPAID

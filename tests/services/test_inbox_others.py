@@ -1,6 +1,7 @@
 """The inbox when others are at it: other merchants, other clicks, and the chain itself."""
 
 import time
+from fractions import Fraction
 
 import pytest
 import sqlalchemy as sa
@@ -126,7 +127,8 @@ async def test_a_reorg_that_is_just_being_written_down_is_not_overlooked(
     """Neither sees what the other has not committed, so the watcher looks at the invoice again."""
     stall = await open_shop(postgres, clock, wallet="w1stall")
     invoice = await stall.invoice("250.00")
-    item_id = await stray(stall, invoice)
+    # So little that it may be meant for nobody, or one would wait for the other.
+    item_id = await stray(stall, invoice, Fraction(1, 2))
     stall.chain.mine(2)
     await stall.look()
     ancestor = stall.chain.height - 2

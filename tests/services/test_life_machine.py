@@ -15,12 +15,12 @@ from counterfoil.services import inbox as by_hand
 from tests.services.life_machine import InvoiceLife
 from tests.sim import faults
 
-# In so many each of the planted faults shows.
-_LIVES = 200
-
 
 def run_lives(count: int, **changes: Any) -> None:
-    """Live some lives, the same each time where nothing else is said."""
+    """Live some lives, the same each time where nothing else is said.
+
+    The same as long as the same modules are loaded: Hypothesis takes numbers from our code.
+    """
     plain = settings(
         max_examples=count,
         stateful_step_count=30,
@@ -33,7 +33,7 @@ def run_lives(count: int, **changes: Any) -> None:
 
 @pytest.mark.timeout(600)
 def test_the_invoice_is_what_the_model_says() -> None:
-    run_lives(_LIVES)
+    run_lives(200)
 
 
 @pytest.mark.long
@@ -42,24 +42,56 @@ def test_other_lives_each_time() -> None:
     run_lives(500, derandomize=False, database=None)
 
 
-def test_an_invoice_that_expires_before_the_fee_is_raised_is_told_to_have_expired() -> None:
-    life = InvoiceLife()
-    try:
-        life.order(due_in=10, tolerance=0, wallet="xpub", late_money=LateMoney.ACCEPT)
-        life.pay(paid=[(0, 100)])
-        life.agrees()
-        life.detach(place=0)
-        life.agrees()
-        life.raise_the_fee(place=0, minutes=16, price="50")
-        life.agrees()
-    finally:
-        life.teardown()
+@pytest.fixture
+def life() -> Iterator[InvoiceLife]:
+    one = InvoiceLife()
+    yield one
+    one.teardown()
+
+
+def test_an_invoice_that_expires_before_the_fee_is_raised_is_told_to_have_expired(
+    life: InvoiceLife,
+) -> None:
+    life.order(due_in=10, tolerance=0, wallet="xpub", late_money=LateMoney.ACCEPT)
+    life.pay(paid=[(0, 100)])
+    life.agrees()
+    life.detach(place=0)
+    life.agrees()
+    life.raise_the_fee(place=0, minutes=16, price="50")
+    life.agrees()
     assert life.told == [
         "payment_detected",
         "payment_failed",
         "invoice_expired",
         "payment_detected",
     ]
+
+
+def test_a_raised_fee_of_what_was_ignored_is_waited_for_once_more(life: InvoiceLife) -> None:
+    """It is a payment that the merchant has not judged yet, and it came in time."""
+    life.order(due_in=10, tolerance=0, wallet="w1stall", late_money=LateMoney.ACCEPT)
+    life.pay(paid=[(0, 99)])
+    life.agrees()
+    life.ignore(place=0)
+    life.agrees()
+    life.raise_the_fee(place=0, minutes=16, price="50")
+    life.agrees()
+    assert life.model.status == "Unpaid"
+    life.wait(minutes=25 * 60)
+    life.agrees()
+    assert life.told == ["invoice_expired"]
+
+
+def test_a_stray_that_its_node_lists_again_is_waited_for(life: InvoiceLife) -> None:
+    life.order(due_in=10, tolerance=0, wallet="w1stall", late_money=LateMoney.ACCEPT)
+    life.pay(paid=[(0, 99)])
+    life.drop(place=0)
+    life.wait(minutes=31)
+    life.agrees()
+    assert life.model.status == "Expired"
+    life.send_again(place=0)
+    life.agrees()
+    assert life.model.status == "Unpaid"
 
 
 @contextmanager
@@ -90,6 +122,7 @@ def detached_in_silence() -> Iterator[None]:
         yield
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "plant",
     [
@@ -102,7 +135,7 @@ def detached_in_silence() -> Iterator[None]:
     ],
 )
 def test_a_planted_fault_is_found(plant: Callable[[], AbstractContextManager[None]]) -> None:
-    # Whatever breaks is the fault's doing, since without it the same lives are whole. Nobody need
-    # know the shortest one in which it shows.
+    # The rarest shows once in some hundred lives. The first in which it does is the last, and
+    # nobody need know the shortest one.
     with plant(), pytest.raises((AssertionError, sa.exc.SQLAlchemyError)):
-        run_lives(_LIVES, phases=[Phase.generate], database=None)
+        run_lives(3_000, phases=[Phase.generate], database=None, report_multiple_bugs=False)

@@ -7,7 +7,7 @@ import pytest
 from counterfoil.core.invoice import EventType, Status
 from counterfoil.services import inbox, strays, upkeep
 from counterfoil.services.checkout_look import look
-from counterfoil.services.checkout_view import Note
+from counterfoil.services.checkout_view import Note, State
 from counterfoil.services.payments import reassess
 from tests.services.moves import actor, listed
 from tests.services.shop import MINUTE, SECOND, Shop
@@ -180,3 +180,55 @@ async def test_what_was_hardly_meant_for_an_invoice_holds_nothing_up(stall: Shop
     assert await stall.inbox() == ["no_exact_amount"]
     await pass_due(stall)
     assert await stall.status(invoice) is Status.EXPIRED
+
+
+@pytest.mark.parametrize("how", ["raised", "dropped"])
+async def test_a_stray_from_before_the_end_is_waited_for_whenever_it_is_seen(
+    stall: Shop, how: str
+) -> None:
+    """What the facts mean does not depend on when they are looked at."""
+    await stall.listen(EventType.EXPIRED)
+    invoice = await stall.invoice("250.00", due_at=stall.clock.now() + 10 * MINUTE)
+    quote = await stall.quote(invoice)
+    sent = (quote.address, quote.amount_atomic * 97 // 100)
+    stray = stall.chain.broadcast(sent)
+    await stall.look()
+    if how == "raised":
+        (item,) = await listed(stall)
+        await inbox.ignore(stall.context, actor(stall), item.item.id, stall.clock.now())
+    else:
+        # Its node knows it no more, and then does again.
+        stall.chain.drop(stray)
+        stall.chain.node_up_s = 10**8
+        await stall.look()
+        await stall.look(31 * 60)
+    await pass_due(stall)
+    assert await stall.status(invoice) is Status.EXPIRED
+    before = await visit(stall, invoice.share_token)
+    if how == "raised":
+        stall.chain.broadcast(sent, spends=stray.spends)
+    else:
+        stall.chain.receive(stray)
+    await stall.look()
+    assert await stall.status(invoice) is Status.UNPAID
+    page = await visit(stall, invoice.share_token)
+    assert (before.state, page.state) == (State.EXPIRED, State.OVERDUE)
+    assert page.rev > before.rev, "a page that is open is told"
+    await stall.look(WAIT_S)
+    await stall.tick()
+    assert await stall.status(invoice) is Status.EXPIRED
+    assert await stall.events(invoice) == ["invoice_expired"], "it is told once"
+
+
+async def test_a_page_asks_no_more_for_what_is_gone(stall: Shop) -> None:
+    invoice = await stall.invoice("250.00")
+    quote = await stall.quote(invoice)
+    stray = stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    before = await visit(stall, invoice.share_token)
+    assert Note.STRAY in before.notes
+    stall.chain.broadcast(("w1elsewhere", 1), spends=stray.spends)
+    await stall.look()
+    after = await visit(stall, invoice.share_token)
+    assert Note.STRAY not in after.notes
+    assert after.rev == before.rev + 1, "a page that is open is told"

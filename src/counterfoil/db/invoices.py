@@ -115,6 +115,10 @@ class Invoice(Struct, frozen=True):
         """Until when money is in time, besides the locks of its quotes."""
         return [at for at in (self.due_at, self.cancelled_at) if at is not None]
 
+    def is_overdue(self, now: int) -> bool:
+        """Tell whether the due date has passed, whatever has been paid."""
+        return self.due_at is not None and self.due_at <= now
+
     @property
     def rest(self) -> Decimal:
         """What has not been seen yet, up to a minor unit; below 0 where too much has."""

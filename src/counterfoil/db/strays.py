@@ -1,13 +1,15 @@
 """Strays: transfers in the inbox that only their amount keeps from paying a quote."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from counterfoil.core.invoice import Status
 from counterfoil.core.matching import LIKELY_WAIT_MS, Reason
 from counterfoil.db.schema import chain_transaction, inbox, invoice, quote, transfer
+from counterfoil.db.sql import chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,12 @@ class Stray:
     arrived_at: int
 
 
+_STRAY = (
+    transfer.c.destination_id,
+    transfer.c.method,
+    transfer.c.amount_atomic,
+    chain_transaction.c.first_seen_at,
+)
 _INVOICE_IDS = sa.bindparam("invoice_ids", expanding=True, type_=sa.BigInteger)
 # The day's inbox leads: neither the whole inbox of a merchant may (`+ 0` keeps its index out), nor
 # an address, which has had all of its transfers there ever were. What came to other merchants is
@@ -39,12 +47,7 @@ _LATELY = (
     .prefix_with("MATERIALIZED", dialect="postgresql")
 )
 _STRAYS = (
-    sa.select(
-        transfer.c.destination_id,
-        transfer.c.method,
-        transfer.c.amount_atomic,
-        chain_transaction.c.first_seen_at,
-    )
+    sa.select(*_STRAY)
     .join(_LATELY, _LATELY.c.transfer_id == transfer.c.id)
     .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
     .where(
@@ -63,10 +66,37 @@ def list_strays(connection: sa.Connection, invoice_ids: Sequence[int], since: in
     aside.
     """
     asked = {"invoice_ids": invoice_ids, "since": since}
+    return [_stray(row) for row in connection.execute(_STRAYS, asked)]
+
+
+_OF_TRANSACTIONS = (
+    sa.select(*_STRAY)
+    .join(chain_transaction, chain_transaction.c.id == transfer.c.transaction_id)
+    .join(inbox, inbox.c.transfer_id == transfer.c.id)
+    .where(
+        transfer.c.transaction_id.in_(sa.bindparam("transaction_ids", expanding=True)),
+        inbox.c.reason == Reason.NO_EXACT_AMOUNT.value,
+        inbox.c.ignored_at.is_(None),
+    )
+)
+
+
+def list_of_transactions(
+    connection: sa.Connection, transaction_ids: Collection[int]
+) -> list[Stray]:
+    """Return the transfers of a wrong amount of some transactions, also of those that are gone.
+
+    Without what the merchant has set aside.
+    """
     return [
-        Stray(row.destination_id, row.method, int(row.amount_atomic), row.first_seen_at)
-        for row in connection.execute(_STRAYS, asked)
+        _stray(row)
+        for some in chunks(transaction_ids)
+        for row in connection.execute(_OF_TRANSACTIONS, {"transaction_ids": some})
     ]
+
+
+def _stray(row: Any) -> Stray:
+    return Stray(row.destination_id, row.method, int(row.amount_atomic), row.first_seen_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +117,25 @@ def list_asked(connection: sa.Connection, invoice_ids: Sequence[int]) -> list[As
 
 
 def list_asked_before(
-    connection: sa.Connection, destination_ids: Sequence[int], at: int, limit: int
+    connection: sa.Connection,
+    destination_ids: Sequence[int],
+    first_at: int,
+    last_at: int,
+    limit: int,
 ) -> list[Asked]:
-    """Return what unpaid invoices asked for at some destinations, the last before `at` first."""
+    """Return what invoices asked for, at some destinations, in the day before transfers came.
+
+    They came from `first_at` to `last_at`. The last that was asked comes first; without what was
+    paid, or due before.
+    """
     # The day's quotes lead, the last first: `+ 0` keeps out the index of an address, which has had
     # all of its quotes there ever were.
     return _asked(
         connection,
         (quote.c.destination_id + 0).in_(destination_ids),
-        quote.c.created_at.between(at - LIKELY_WAIT_MS, at),
-        invoice.c.status == Status.UNPAID.value,
+        quote.c.created_at.between(first_at - LIKELY_WAIT_MS, last_at),
+        invoice.c.status.in_([Status.UNPAID.value, Status.EXPIRED.value]),
+        sa.or_(invoice.c.due_at.is_(None), invoice.c.due_at >= first_at),
         limit=limit,
     )
 

@@ -150,7 +150,7 @@ def _state(facts: _Facts, now: int) -> State:
         case Status.CONFIRMING:
             is_mined = any(item.payment.is_mined for item in facts.waiting)
             return State.CONFIRMING if is_mined or not facts.waiting else State.SEEN
-    if invoice.due_at is not None and invoice.due_at <= now:
+    if invoice.is_overdue(now):
         return State.OVERDUE
     if invoice.standing.seen > 0:
         return State.PARTIAL

@@ -97,7 +97,7 @@ def _case(
         page=page,
         options=_options(connection, invoice, at_terminal=at_terminal),
         due_at=invoice.due_at,
-        is_overdue=invoice.due_at is not None and invoice.due_at <= now,
+        is_overdue=invoice.is_overdue(now),
         waits_until=_waits_until(connection, invoice, now),
         missing=str(invoice.rest) if is_missing else None,
         surplus=find_surplus(connection, context, invoice, credited, worth, is_over=is_over),

@@ -211,7 +211,7 @@ async def ignore(context: Context, who: Actor, item_id: int, now: int) -> None:
         if inbox.ignore(connection, item_id, now):
             invoices.touch(connection, *meant)
             record(connection, who, Deed("ignore", transfer_id=item.transfer_id), now)
-            overdue = [each.id for each in locked if each.due_at is not None and each.due_at <= now]
+            overdue = [each.id for each in locked if each.is_overdue(now)]
             reassess_all(connection, context, overdue, now)
 
     await context.store.write(write)

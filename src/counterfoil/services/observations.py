@@ -18,7 +18,8 @@ from counterfoil.db.quotes import Asked, StoredDestination
 from counterfoil.services.context import Context
 from counterfoil.services.crediting import Came, NewCredit, Price, credit_all
 from counterfoil.services.looks import Look
-from counterfoil.services.unmatched import UnmatchedTransfer, to_inbox
+from counterfoil.services.strays import touch_meant
+from counterfoil.services.unmatched import UnmatchedTransfer, keep_all, tell_all
 
 # A node that has just started knows little; one that has been up this long and still answers
 # "unknown" for that long has dropped the transaction.
@@ -134,7 +135,8 @@ def record_mempool(
 ) -> None:
     """Record what is unconfirmed, what was replaced, and what the node no longer knows.
 
-    `seen_at` as for a block: what was gone and is listed again is new.
+    `seen_at` as for a block: what was gone and is listed again is new. Where the tip is not fresh a
+    block may be missing: nothing is given up then, and the chain does not count as watched.
     """
     look = Look.begin(connection, context, chain, now, seen_at)
     look.is_of_mempool = True
@@ -143,17 +145,18 @@ def record_mempool(
     # First, since what has been replaced is at stake no more when its rival is credited.
     _find_displaced(look, spenders, mempool.fresh, kept=mempool.txids)
     _observe(look, mempool.fresh, None, spenders)
+    is_all = mempool.is_complete and is_tip_fresh
     back = []
     for known in pending:
         if known.txid in mempool.txids:
             if known.unknown_since is not None:
                 back.append(known.id)
-        elif mempool.is_complete:
+        elif is_all:
             _miss(look, known, head)
     transactions.set_block(connection, back, None)
     look.touched.update(back)
     _finish(look, None)
-    if mempool.is_complete and is_tip_fresh:
+    if is_all:
         loops.save_watched(connection, chain.name, now, _WATCH_GAP_MAX_MS)
 
 
@@ -380,14 +383,20 @@ def _find_displaced(
 def _finish(look: Look, height: int | None) -> None:
     """Keep what pays no quote, and list the invoices whose facts have changed.
 
-    Those with a payment that has grown deep enough are among them. Last, since the inbox takes the
-    lock of merchants, and those of invoices come before it.
+    Those with a payment that has grown deep enough are among them, and those that are overdue and
+    that a stray may be meant for.
     """
     if look.unmatched:
         owners = look.merchants({each.owner.merchant_id for each in look.unmatched})
-        to_inbox(look.connection, look.unmatched, owners, look.rate_of, look.now)
-    due = payments.list_invoices_of(look.connection, look.touched) if look.touched else set()
+        keep_all(look.connection, look.unmatched, owners, look.rate_of, look.now)
+    due: set[int] = set()
+    if look.touched:
+        due |= payments.list_invoices_of(look.connection, look.touched)
+        due |= touch_meant(look.connection, look.touched, look.now)
     if height is not None:
         due |= payments.list_ripe(look.connection, look.chain.name, height)
     if due:
         invoices.mark_due_reassess(look.connection, sorted(due), look.chain.name)
+    # Last, since it locks merchants, and everybody locks invoices before them.
+    if look.unmatched:
+        tell_all(look.connection, look.unmatched, look.now)

@@ -99,7 +99,7 @@ def _changes(
     states = {state.name: state for state in loops.list_chains(connection, names)}
     paid_to = payments.list_deciding(connection, invoice_ids)
     credited = _settle(connection, context, locked, paid_to, now)
-    due = [each.id for each in locked if each.due_at is not None and each.due_at <= now]
+    due = [each.id for each in locked if each.is_overdue(now)]
     waits_until = waits(connection, due, now) if due else {}
     changes = []
     for invoice in locked:

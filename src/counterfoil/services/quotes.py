@@ -104,7 +104,7 @@ def open_quote(
         # A quote of nothing would credit whatever is paid on it with nothing.
         raise ConflictError("not_payable", "All that is due has been seen on its way already.")
     # No lock outlasts the due date, so a quote made after it would never be good.
-    if invoice.due_at is not None and invoice.due_at <= now:
+    if invoice.is_overdue(now):
         raise ConflictError("not_payable", "The time to pay this invoice is over.")
     known = quotes.list_of_invoice(connection, invoice.id)
     recent = [quote.created_at for quote in known if quote.created_at > now - _HOUR_MS]

@@ -1,7 +1,7 @@
 """Payers who sent another amount than their page asked for, to an address that many share."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from counterfoil.core.matching import LIKELY_WAIT_MS, is_likely
@@ -39,11 +39,19 @@ def may_have_paid_until(connection: Connection, invoice_id: int, now: int) -> in
     return until if until > now else None
 
 
-def touch_meant(connection: Connection, some: Sequence[Stray]) -> None:
-    """Note that the pages change of invoices that some strays may be meant for."""
-    if meant := list_meant(connection, some):
-        invoices.lock_all(connection, meant)
-        invoices.touch(connection, *meant)
+def touch_meant(connection: Connection, transaction_ids: Collection[int], now: int) -> set[int]:
+    """Note that the pages change of invoices that strays of some transactions may be meant for.
+
+    Return those of them that are overdue: whether they expire, or have expired too soon, depends on
+    these strays.
+    """
+    some = strays.list_of_transactions(connection, transaction_ids)
+    meant = list_meant(connection, some) if some else []
+    if not meant:
+        return set()
+    locked = invoices.lock_all(connection, meant)
+    invoices.touch(connection, *meant)
+    return {each.id for each in locked if each.is_overdue(now)}
 
 
 def list_meant(connection: Connection, some: Sequence[Stray]) -> list[int]:
@@ -54,8 +62,8 @@ def list_meant(connection: Connection, some: Sequence[Stray]) -> list[int]:
     """
     places = sorted({stray.destination_id for stray in some})
     known = _by_place(some)
-    last_at = max(stray.arrived_at for stray in some)
-    asked = strays.list_asked_before(connection, places, last_at, _TOUCHED_MAX)
+    came = [stray.arrived_at for stray in some]
+    asked = strays.list_asked_before(connection, places, min(came), max(came), _TOUCHED_MAX)
     return sorted({each.invoice_id for each in asked if _latest_meant(each, known)})
 
 

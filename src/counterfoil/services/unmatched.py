@@ -12,8 +12,6 @@ from counterfoil.db import amounts, inbox, outbox
 from counterfoil.db.engine import Connection
 from counterfoil.db.merchants import Merchant
 from counterfoil.db.quotes import Asked, StoredDestination
-from counterfoil.db.strays import Stray
-from counterfoil.services.strays import touch_meant
 
 # What a coin cost on arrival, by method, currency and time; None where nobody knows.
 RateOf = Callable[[Method, str, int], Rate | None]
@@ -41,14 +39,14 @@ class UnmatchedTransfer:
         return self.method.mode if self.method else Mode.LIVE
 
 
-def to_inbox(
+def keep_all(
     connection: Connection,
     unmatched: Sequence[UnmatchedTransfer],
     merchants: Mapping[int, Merchant],
     rate_of: RateOf,
     now: int,
 ) -> None:
-    """Keep transfers of some merchants that pay no quote, and tell those who asked to be told."""
+    """Keep transfers of some merchants that pay no quote."""
     # At a shared address a transfer may be meant for any of the invoices that wait there.
     shared = {each.owner.id for each in unmatched if each.owner.kind is Kind.SHARED}
     awaited = amounts.list_currencies(connection, shared)
@@ -67,14 +65,10 @@ def to_inbox(
         for each in unmatched
     ]
     inbox.insert_all(connection, items, now)
-    strays = [
-        Stray(each.owner.id, each.transfer.method, each.transfer.amount_atomic, each.arrived_at)
-        for each in unmatched
-        if each.reason is Reason.NO_EXACT_AMOUNT
-    ]
-    # Invoices are locked before the merchant, whom an event locks.
-    if strays:
-        touch_meant(connection, strays)
+
+
+def tell_all(connection: Connection, unmatched: Sequence[UnmatchedTransfer], now: int) -> None:
+    """Tell those merchants of transfers in the inbox who asked to be told; it locks them all."""
     outbox.append_all(connection, [_event(each) for each in unmatched], now)
 
 
