@@ -68,6 +68,7 @@ async def test_the_one_that_lies_behind_sets_the_pace(
     second.node_up_s, second.is_synced = 5, False
     head = await pair.head()
     assert (head.height, head.node_up_s, head.is_synced) == (3, 5, False)
+    assert head.may_lag, "there is a block that is not known yet"
     assert await pair.block_hash(4) is None
     assert await pair.block(first.blocks[4].hash) is None
 

@@ -15,6 +15,7 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Answer, Attempt, Store
 from counterfoil.db import amounts, deliveries, invoices, payments, transactions
 from counterfoil.db import inbox as lying_rows
+from counterfoil.db import strays as stray_rows
 from counterfoil.db.quotes import Quote
 from counterfoil.db.schema import (
     attempt,
@@ -398,6 +399,28 @@ async def test_a_stray_does_not_read_all_that_was_ever_asked_at_its_address(stal
 
     def look(connection: sa.Connection) -> None:
         assert strays.list_meant(connection, [stray]) == [asked.invoice_id]
+
+    done, little = await cost(stall.store, look)
+    assert done < little
+
+
+async def test_a_stray_does_not_read_all_that_ever_expired(stall: Shop) -> None:
+    asked = await stall.quote(await stall.invoice(due_at=stall.clock.now() + 10 * MINUTE))
+    await stall.look(11 * 60)
+    await stall.tick()
+    now, places = stall.clock.now(), [asked.destination_id]
+
+    def grow(connection: sa.Connection) -> None:
+        ids = copy(connection, invoice, lambda n: {"share_token": f"token-{n}", "due_at": n})
+        copy(connection, quote, lambda n: {"invoice_id": ids[n], "tag": str(n)})
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE invoice, quote")
+
+    await stall.store.write(grow)
+
+    def look(connection: sa.Connection) -> None:
+        found = stray_rows.list_asked_of_expired(connection, places, now - 2 * MINUTE, now)
+        assert [each.invoice_id for each in found] == [asked.invoice_id]
 
     done, little = await cost(stall.store, look)
     assert done < little

@@ -1,10 +1,13 @@
 """The inbox when others are at it: other merchants, other clicks, and the chain itself."""
 
+import asyncio
 import time
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.util import await_only
 
 from counterfoil.core.access import Principal, Scope
 from counterfoil.core.errors import CounterfoilError, InvalidError, NotFoundError
@@ -12,7 +15,7 @@ from counterfoil.core.invoice import Status
 from counterfoil.core.ports import Mode
 from counterfoil.db.postgres import Postgres
 from counterfoil.db.schema import invoice, quote
-from counterfoil.services import inbox, merchants, observations
+from counterfoil.services import inbox, merchants, observations, unmatched
 from counterfoil.services.audit import at_terminal
 from tests.conftest import FakeClock
 from tests.services.moves import actor, attach, credited_ids, deeds, detach, listed, stray
@@ -147,6 +150,41 @@ async def test_a_reorg_that_is_just_being_written_down_is_not_overlooked(
         assert await stall.status(invoice) is Status.PAID
     await stall.look()
     assert await stall.status(invoice) is Status.CONFIRMING
+
+
+async def test_what_is_credited_and_what_a_watcher_tells_do_not_wait_for_each_other(
+    postgres: Postgres, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lock the merchant, and then note that an invoice is due: in this order."""
+    stall = await open_shop(postgres, clock, wallet="w1stall")
+    invoice = await stall.invoice("250.00")
+    quote = await stall.quote(invoice)
+    half = await stray(stall, invoice, Fraction(1, 2))
+    await attach(stall, half, invoice, "125.00")
+    other = await stray(stall, invoice, Fraction(1, 2))
+    # In the same block as what the invoice holds is something new for the inbox.
+    stall.chain.pay(quote.address, quote.amount_atomic // 3)
+    stall.chain.mine()
+    begun, go_on, tries = asyncio.Event(), asyncio.Event(), 0
+    tell_all = unmatched.tell_all
+
+    def wait_and_tell(*args: Any) -> None:
+        nonlocal tries
+        tries += 1
+        begun.set()
+        await_only(go_on.wait())
+        tell_all(*args)
+
+    monkeypatch.setattr(observations, "tell_all", wait_and_tell)
+    looking = asyncio.create_task(stall.look())
+    await begun.wait()
+    attaching = asyncio.create_task(attach(stall, other, invoice, "125.00"))
+    await asyncio.sleep(0.3)
+    go_on.set()
+    await asyncio.gather(looking, attaching)
+    await stall.look()
+    assert await stall.status(invoice) is Status.CONFIRMING
+    assert tries == 1, "after a deadlock it is tried again"
 
 
 # --- on a busy day ----------------------------------------------------------------------------

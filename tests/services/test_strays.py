@@ -1,16 +1,20 @@
 """Wrong amounts on a shared address: what may be meant for an invoice keeps it from expiring."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from counterfoil.core.invoice import EventType, Status
-from counterfoil.services import inbox, strays, upkeep
+from counterfoil.core.ports import Transaction
+from counterfoil.db.postgres import Postgres
+from counterfoil.services import inbox, observations, strays, upkeep
 from counterfoil.services.checkout_look import look
 from counterfoil.services.checkout_view import Note, State
 from counterfoil.services.payments import reassess
-from tests.services.moves import actor, listed
-from tests.services.shop import MINUTE, SECOND, Shop
+from tests.conftest import FakeClock
+from tests.services.moves import actor, credited_ids, detach, listed
+from tests.services.shop import MINUTE, SECOND, Shop, open_shop
 from tests.services.till import visit
 
 # A day, as the page and the documents promise.
@@ -182,7 +186,18 @@ async def test_what_was_hardly_meant_for_an_invoice_holds_nothing_up(stall: Shop
     assert await stall.status(invoice) is Status.EXPIRED
 
 
-@pytest.mark.parametrize("how", ["raised", "dropped"])
+# --- what is seen when its invoice has expired --------------------------------------------------
+
+
+async def lose(stall: Shop, stray: Transaction) -> None:
+    """Let the node not know a transaction any more, for so long that it is given up."""
+    stall.chain.drop(stray)
+    stall.chain.node_up_s = 10**8
+    await stall.look()
+    await stall.look(31 * 60)
+
+
+@pytest.mark.parametrize("how", ["raised", "listed again"])
 async def test_a_stray_from_before_the_end_is_waited_for_whenever_it_is_seen(
     stall: Shop, how: str
 ) -> None:
@@ -197,11 +212,7 @@ async def test_a_stray_from_before_the_end_is_waited_for_whenever_it_is_seen(
         (item,) = await listed(stall)
         await inbox.ignore(stall.context, actor(stall), item.item.id, stall.clock.now())
     else:
-        # Its node knows it no more, and then does again.
-        stall.chain.drop(stray)
-        stall.chain.node_up_s = 10**8
-        await stall.look()
-        await stall.look(31 * 60)
+        await lose(stall, stray)
     await pass_due(stall)
     assert await stall.status(invoice) is Status.EXPIRED
     before = await visit(stall, invoice.share_token)
@@ -218,6 +229,102 @@ async def test_a_stray_from_before_the_end_is_waited_for_whenever_it_is_seen(
     await stall.tick()
     assert await stall.status(invoice) is Status.EXPIRED
     assert await stall.events(invoice) == ["invoice_expired"], "it is told once"
+
+
+async def test_it_is_waited_for_though_the_price_is_days_old(stall: Shop) -> None:
+    invoice = await stall.invoice("250.00", due_at=stall.clock.now() + 3 * WAIT_S * SECOND)
+    quote = await stall.quote(invoice)
+    await stall.look(3 * WAIT_S - 60)
+    stray = stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    await lose(stall, stray)
+    await stall.tick()
+    assert await stall.status(invoice) is Status.EXPIRED
+    stall.chain.receive(stray)
+    await stall.look()
+    assert await stall.status(invoice) is Status.UNPAID
+
+
+async def test_it_is_waited_for_at_a_busy_address(
+    stall: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strays, "_TOUCHED_MAX", 2)
+    invoice = await stall.invoice("250.00", due_at=stall.clock.now() + 10 * MINUTE)
+    quote = await stall.quote(invoice)
+    stray = stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    await lose(stall, stray)
+    await stall.tick()
+    assert await stall.status(invoice) is Status.EXPIRED
+    for _ in range(3):
+        stall.clock.advance(SECOND)
+        await stall.invoice("3.00")
+    other = await stall.quote(await stall.invoice("3.00"))
+    stall.clock.advance(SECOND)
+    stall.chain.receive(stray)
+    stall.chain.pay(other.address, other.amount_atomic * 97 // 100)
+    await stall.look()
+    assert await stall.status(invoice) is Status.UNPAID
+
+
+async def test_what_came_over_a_day_ago_is_not_waited_for(stall: Shop) -> None:
+    """Nor are the pages told when it is mined."""
+    invoice = await stall.invoice("250.00")
+    quote = await stall.quote(invoice)
+    stall.chain.pay(quote.address, quote.amount_atomic * 97 // 100)
+    await stall.look()
+    await stall.look(WAIT_S)
+    before = (await stall.read(invoice.id)).rev
+    stall.chain.mine()
+    await stall.look()
+    assert (await stall.read(invoice.id)).rev == before
+
+
+async def test_it_is_waited_for_though_the_payment_is_detached_meanwhile(
+    postgres: Postgres, clock: FakeClock
+) -> None:
+    """Neither sees what the other has not committed, so the watcher looks at the invoice again."""
+    stall = await open_shop(postgres, clock, wallet="w1stall")
+    invoice = await stall.invoice("250.00", due_at=clock.now() + 10 * MINUTE)
+    quote = await stall.quote(invoice)
+    sent = (quote.address, quote.amount_atomic * 97 // 100)
+    stray = stall.chain.broadcast(sent)
+    stall.chain.pay(quote.address, quote.amount_atomic)
+    await stall.look()
+    (item,) = await listed(stall)
+    await inbox.ignore(stall.context, actor(stall), item.item.id, clock.now())
+    await pass_due(stall)
+    assert await stall.status(invoice) is Status.CONFIRMING
+    (payment_id,) = await credited_ids(stall, invoice)
+    stall.chain.broadcast(sent, spends=stray.spends)
+    head = await stall.chain.head()
+    mempool = await stall.chain.mempool(stall.watch._seen_at, frozenset())  # noqa: SLF001  # what is new
+    async with postgres._engine.begin() as connection:  # noqa: SLF001  # held open on purpose
+        await connection.run_sync(
+            lambda c: observations.record_mempool(
+                c,
+                stall.context,
+                stall.chain,
+                mempool,
+                head,
+                is_tip_fresh=True,
+                seen_at={},
+                now=clock.now(),
+            )
+        )
+        # It reads its facts at once, and then waits for the merchant whom the watcher has told.
+        detaching = asyncio.create_task(detach(stall, payment_id))
+        await asyncio.sleep(0.3)
+        assert not detaching.done()
+    await detaching
+    assert await stall.status(invoice) is Status.EXPIRED
+    # The watcher has decoded it, and will not again.
+    stall.watch._seen_at |= dict.fromkeys(mempool.txids, clock.now())  # noqa: SLF001  # as its look does
+    await stall.look()
+    assert await stall.status(invoice) is Status.UNPAID
+
+
+# --- its page -----------------------------------------------------------------------------------
 
 
 async def test_a_page_asks_no_more_for_what_is_gone(stall: Shop) -> None:

@@ -53,7 +53,8 @@ class ComparedChain:
             mined_at=lower.mined_at,
             is_synced=lower.is_synced and higher.is_synced,
             node_up_s=min(lower.node_up_s, higher.node_up_s),
-            may_lag=lower.may_lag or higher.may_lag,
+            # Whichever is less far lacks a block that the other one has.
+            may_lag=lower.may_lag or higher.may_lag or lower.height < higher.height,
             trouble=lower.trouble or higher.trouble,
         )
 

@@ -74,7 +74,8 @@ MOVES = MappingProxyType(
         **{(Status.PAID, new): (EventType.REVERSED, EventType.FAILED) for new in _UNPAID_LIKE},
         (Status.UNPAID, Status.EXPIRED): (),
         (Status.UNPAID, Status.CANCELLED): (),
-        # A part of the money came after the end: what holds money is not expired.
+        # A part of the money came after the end: what holds money is not expired. Or another amount
+        # than was asked for had come before it, and was seen only now.
         (Status.EXPIRED, Status.UNPAID): (),
         (Status.EXPIRED, Status.CANCELLED): (),
     }

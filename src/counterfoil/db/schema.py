@@ -134,6 +134,8 @@ invoice = sa.Table(
     sa.Index(None, "merchant_id", "order_id"),
     # The clock looks only at invoices that can still expire.
     sa.Index("ix_invoice_due", "due_at", **_where("status = 'Unpaid'")),
+    # A transfer that is seen late looks for those that have expired too soon.
+    sa.Index("ix_invoice_expired", "due_at", **_where("status = 'Expired'")),
 )
 
 idempotency = sa.Table(

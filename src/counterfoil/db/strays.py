@@ -123,10 +123,9 @@ def list_asked_before(
     last_at: int,
     limit: int,
 ) -> list[Asked]:
-    """Return what invoices asked for, at some destinations, in the day before transfers came.
+    """Return what unpaid invoices asked for at some destinations, the last before `last_at` first.
 
-    They came from `first_at` to `last_at`. The last that was asked comes first; without what was
-    paid, or due before.
+    Without what was asked more than a day before `first_at`.
     """
     # The day's quotes lead, the last first: `+ 0` keeps out the index of an address, which has had
     # all of its quotes there ever were.
@@ -134,9 +133,21 @@ def list_asked_before(
         connection,
         (quote.c.destination_id + 0).in_(destination_ids),
         quote.c.created_at.between(first_at - LIKELY_WAIT_MS, last_at),
-        invoice.c.status.in_([Status.UNPAID.value, Status.EXPIRED.value]),
-        sa.or_(invoice.c.due_at.is_(None), invoice.c.due_at >= first_at),
+        invoice.c.status == Status.UNPAID.value,
         limit=limit,
+    )
+
+
+def list_asked_of_expired(
+    connection: sa.Connection, destination_ids: Sequence[int], due_from: int, due_to: int
+) -> list[Asked]:
+    """Return what invoices asked for at some destinations that were due in a time and expired."""
+    return _asked(
+        connection,
+        # The few that were due then lead.
+        (quote.c.destination_id + 0).in_(destination_ids),
+        invoice.c.status == Status.EXPIRED.value,
+        invoice.c.due_at.between(due_from, due_to),
     )
 
 

@@ -381,10 +381,10 @@ def _find_displaced(
 
 
 def _finish(look: Look, height: int | None) -> None:
-    """Keep what pays no quote, and list the invoices whose facts have changed.
+    """Keep what pays no quote and tell of it, and list the invoices whose facts have changed.
 
-    Those with a payment that has grown deep enough are among them, and those that are overdue and
-    that a stray may be meant for.
+    Those with a payment that has grown deep enough are among them, and those that have expired
+    though a stray may be meant for them.
     """
     if look.unmatched:
         owners = look.merchants({each.owner.merchant_id for each in look.unmatched})
@@ -392,11 +392,11 @@ def _finish(look: Look, height: int | None) -> None:
     due: set[int] = set()
     if look.touched:
         due |= payments.list_invoices_of(look.connection, look.touched)
-        due |= touch_meant(look.connection, look.touched, look.now)
+        due.update(touch_meant(look.connection, look.touched, look.now))
     if height is not None:
         due |= payments.list_ripe(look.connection, look.chain.name, height)
-    if due:
-        invoices.mark_due_reassess(look.connection, sorted(due), look.chain.name)
-    # Last, since it locks merchants, and everybody locks invoices before them.
+    # Everybody locks invoices first, then merchants, then what is due.
     if look.unmatched:
         tell_all(look.connection, look.unmatched, look.now)
+    if due:
+        invoices.mark_due_reassess(look.connection, sorted(due), look.chain.name)

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 
+from counterfoil.core.invoice import Status
 from counterfoil.core.matching import LIKELY_WAIT_MS, is_likely
 from counterfoil.db import invoices, strays
 from counterfoil.db.engine import Connection
@@ -39,31 +40,44 @@ def may_have_paid_until(connection: Connection, invoice_id: int, now: int) -> in
     return until if until > now else None
 
 
-def touch_meant(connection: Connection, transaction_ids: Collection[int], now: int) -> set[int]:
+def touch_meant(connection: Connection, transaction_ids: Collection[int], now: int) -> list[int]:
     """Note that the pages change of invoices that strays of some transactions may be meant for.
 
-    Return those of them that are overdue: whether they expire, or have expired too soon, depends on
-    these strays.
+    Return those of them that have expired: with these strays perhaps too soon. What is overdue and
+    has not, the clock asks about every second.
     """
-    some = strays.list_of_transactions(connection, transaction_ids)
-    meant = list_meant(connection, some) if some else []
+    found = strays.list_of_transactions(connection, transaction_ids)
+    # What came longer ago neither keeps an invoice from expiring nor shows on a page.
+    some = [stray for stray in found if stray.arrived_at > now - LIKELY_WAIT_MS]
+    if not some:
+        return []
+    first_at = min(stray.arrived_at for stray in some)
+    expired = strays.list_asked_of_expired(connection, _places(some), first_at, now)
+    meant = sorted({*list_meant(connection, some), *_meant(expired, some)})
     if not meant:
-        return set()
+        return []
     locked = invoices.lock_all(connection, meant)
     invoices.touch(connection, *meant)
-    return {each.id for each in locked if each.is_overdue(now)}
+    return [each.id for each in locked if each.standing.status is Status.EXPIRED]
 
 
 def list_meant(connection: Connection, some: Sequence[Stray]) -> list[int]:
-    """Return the invoices that some strays may be meant for, sorted.
+    """Return the unpaid invoices that some strays may be meant for, sorted.
 
     Only what was asked last is looked through: anybody can send a stray to a busy address, and
     whoever opens a page later is asked anyway.
     """
-    places = sorted({stray.destination_id for stray in some})
-    known = _by_place(some)
     came = [stray.arrived_at for stray in some]
-    asked = strays.list_asked_before(connection, places, min(came), max(came), _TOUCHED_MAX)
+    asked = strays.list_asked_before(connection, _places(some), min(came), max(came), _TOUCHED_MAX)
+    return _meant(asked, some)
+
+
+def _places(some: Iterable[Stray]) -> list[int]:
+    return sorted({stray.destination_id for stray in some})
+
+
+def _meant(asked: Iterable[Asked], some: Iterable[Stray]) -> list[int]:
+    known = _by_place(some)
     return sorted({each.invoice_id for each in asked if _latest_meant(each, known)})
 
 
