@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.sim, pytest.mark.timeout(300)]
 
 # A world with addresses for each invoice, in which some are paid, in time
 # and late, some expire, and one is reversed.
-SEED = 33
+SEED = 87
 # Among so many there is one for each thing that is done seldom.
 FIRST_SEEDS = range(100)
 
