@@ -252,7 +252,8 @@ async def detach(context: Context, who: Actor, payment_id: int, now: int) -> tup
             # It had counted for nothing, but the page has shown it.
             invoices.touch(connection, invoice_id)
         # A watcher may be writing down just now what the invoice should wait for.
-        for chain in {each.chain for each in quotes.list_of_invoice(connection, invoice_id)}:
+        asked = quotes.list_of_invoice(connection, invoice_id)
+        for chain in sorted({each.chain for each in asked}):
             invoices.mark_due_reassess(connection, [invoice_id], chain)
         return invoices.lock(connection, invoice_id), item_id
 
